@@ -10,14 +10,14 @@ use emcee_core::translate::{Unit, UnitBatch};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::apply::{Applier, PendingWrite, WriteError, WriteOutcome, WritePlan, WriteRequest};
-use crate::fair::UnitGroups;
+use crate::fair_queue::UnitGroups;
 use crate::health::CatalogueState;
 use crate::metrics::Metrics;
-use crate::observe::fact::WatchUpdate;
+use crate::model::Model;
 use crate::options::ControllerOptions;
-use crate::report::{PendingStatus, ReadinessTransition, StatusWriter};
-use crate::translate::Model;
+use crate::reconcile::{Applier, PendingWrite, WriteError, WriteOutcome, WritePlan, WriteRequest};
+use crate::status::{PendingStatus, ReadinessTransition, StatusWriter};
+use crate::watch::update::WatchUpdate;
 
 /// How far the clock may move before certificates are checked again, in seconds.
 const CLOCK_STEP_SECONDS: i64 = 3600;

@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 use tracing::debug;
 
 use crate::FIELD_MANAGER;
-use crate::report::ReadinessTransition;
+use crate::status::ReadinessTransition;
 use limiter::EventRateLimiter;
 
 /// Maximum number of Events that wait to be written.

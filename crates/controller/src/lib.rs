@@ -10,27 +10,27 @@
 //! [`lease`] and writes. It compares the plan with the cluster before it writes anything: an unchanged plan
 //! causes no write.
 
-mod apply;
+mod convert;
+mod discovery_link;
 mod engine;
 mod events;
-mod exchange;
-mod fair;
+mod fair_queue;
 mod health;
-mod istio_mesh;
 pub mod lease;
+mod mesh_config;
 mod metrics;
-mod observe;
+mod model;
 mod options;
-mod parse;
-mod report;
+mod reconcile;
 mod run;
 mod snapshot;
+mod status;
 #[cfg(test)]
 mod tests;
-mod translate;
 mod uninstall;
+mod watch;
 
-pub use exchange::DiscoveryHandle;
+pub use discovery_link::DiscoveryHandle;
 pub use health::{CatalogueState, Health};
 pub use metrics::Metrics;
 pub use options::{ControllerOptions, NamespaceScope, Namespaces};

@@ -10,16 +10,16 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tracing::{debug, info, warn};
 
-use crate::apply::{WriteError, WriteOutcome, execute_write};
+use crate::discovery_link::{DiscoveryHandle, DiscoveryLink, create_link};
 use crate::engine::{Engine, WriteTask};
 use crate::events::EventRecorder;
-use crate::exchange::{DiscoveryHandle, DiscoveryLink, create_link};
 use crate::health::{self, Health, Heartbeat};
 use crate::metrics::Metrics;
-use crate::observe::fact::WatchUpdate;
-use crate::observe::{WatchEvent, WatchEventKind, WatchSet, WatchSource};
 use crate::options::ControllerOptions;
-use crate::report::ReadinessTransition;
+use crate::reconcile::{WriteError, WriteOutcome, execute_write};
+use crate::status::ReadinessTransition;
+use crate::watch::update::WatchUpdate;
+use crate::watch::{WatchEvent, WatchEventKind, WatchSet, WatchSource};
 
 /// Maximum number of watch events that are processed at once.
 const MAX_EVENTS: usize = 1024;

@@ -13,11 +13,11 @@ use kube::{Api, Client};
 use serde_json::Value;
 use tokio::sync::mpsc;
 
-use crate::apply::{DesiredObject, hand_over_hint, is_matching_copy, matches_desired, obsolete_fields};
-use crate::observe::fact::{LiveObject, ObjectId, ObjectOrigin, WatchUpdate};
-use crate::observe::{WatchEvent, WatchEventKind, WatchSet, generated_api_resource};
+use crate::model::Model;
 use crate::options::ControllerOptions;
-use crate::translate::Model;
+use crate::reconcile::{DesiredObject, hand_over_hint, is_matching_copy, matches_desired, obsolete_fields};
+use crate::watch::update::{LiveObject, ObjectId, ObjectOrigin, WatchUpdate};
+use crate::watch::{WatchEvent, WatchEventKind, WatchSet, generated_api_resource};
 
 /// Maximum number of objects that are read at once.
 const MAX_CONCURRENT_GETS: usize = 16;

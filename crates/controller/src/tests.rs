@@ -1,14 +1,14 @@
 //! Controllers against an API server in memory, which can fail in ways that a real one cannot be made to.
 
+mod api_errors;
 mod chaos;
 mod copies;
-mod faults;
-mod hands;
 mod imports;
 mod lease;
 mod leftovers;
-mod slices;
+mod manual_changes;
+mod mesh_trust;
 mod snapshot;
-mod trust;
 mod uninstall;
+mod work_slices;
 mod world;

@@ -13,11 +13,11 @@ use kube::{Api, Client};
 use serde_json::json;
 
 use crate::FINALIZER;
-use crate::observe::fact::{OwnerLabels, WatchUpdate};
-use crate::observe::{WatchSet, generated_api_resource, user_api_resource};
+use crate::convert::{self, UserKind};
 use crate::options::ControllerOptions;
-use crate::parse::{self, UserKind};
 use crate::snapshot::{SnapshotError, wait_until_synced};
+use crate::watch::update::{OwnerLabels, WatchUpdate};
+use crate::watch::{WatchSet, generated_api_resource, user_api_resource};
 use plan::{DeletionTarget, FinalizerHolder, UninstallPlan, UninstallResource};
 
 /// Maximum number of objects that are deleted at once.
@@ -153,7 +153,7 @@ impl Uninstall {
                 Err(error) => return Err(error_message(&error)),
             }
             let now = api.get_opt(&target.id.key.name).await.map_err(|error| error_message(&error))?;
-            let WatchUpdate::Live(now) = parse::live_update(target.id.kind, &target.id.key, now) else {
+            let WatchUpdate::Live(now) = convert::live_update(target.id.kind, &target.id.key, now) else {
                 return Ok(());
             };
             // Another client has created a new object of this name.

@@ -3,22 +3,22 @@
 //! [`AddressedAnnouncement`] is what this mesh sends, [`PeerPolicy`] validates what it receives, and
 //! [`CatalogueUpdate`] reports changes of both.
 
-mod addressed;
-mod judge;
-mod listing;
-mod offer;
-mod published;
+mod addressed_announcement;
+mod announcement;
+mod peer;
+mod peer_policy;
+mod report;
 mod root_hash;
-mod source;
-mod terms;
+mod update;
+mod validate;
 
-pub use addressed::AddressedAnnouncement;
-pub use listing::{CatalogueReport, PeerReport, ReportedAnnouncement};
-pub use offer::{Announcement, discovery_announcement_key};
-pub use published::CatalogueUpdate;
+pub use addressed_announcement::AddressedAnnouncement;
+pub use announcement::{Announcement, discovery_announcement_key};
+pub use peer::{PeerConnection, PeerKey, PeerSyncState, RefusedAnnouncement};
+pub use peer_policy::{AnnouncementQuota, LocalMesh, PeerPolicy, PolicyPeer};
+pub use report::{CatalogueReport, PeerReport, ReportedAnnouncement};
 pub use root_hash::root_hash;
-pub use source::{PeerConnection, PeerKey, PeerSyncState, RefusedAnnouncement};
-pub use terms::{AnnouncementQuota, LocalMesh, PeerPolicy, PolicyPeer};
+pub use update::CatalogueUpdate;
 
 /// Largest number of endpoints of one service.
 pub const MAX_ENDPOINTS: usize = 1_000;

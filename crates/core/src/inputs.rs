@@ -4,13 +4,13 @@
 //! little memory, and a change to any other field causes no work. Kubernetes watches, a folder of files and tests are
 //! three ways to build the same `Inputs`.
 
-mod addresses;
-mod announcements;
+mod address_index;
+mod announcement_index;
 mod credential;
 mod crl;
 mod endpoint_slice;
-mod istio;
-mod judge;
+mod istio_objects;
+mod name_validation;
 mod node;
 mod service;
 mod store;
@@ -18,14 +18,14 @@ mod topic;
 mod workload;
 mod workload_entry;
 
-pub(crate) use addresses::AddressIndex;
-pub use addresses::AddressOwner;
+pub(crate) use address_index::AddressIndex;
+pub use address_index::AddressOwner;
 pub(crate) use credential::ca_secret_name;
 pub use credential::{Credential, CredentialProblem, KeyMaterial, is_ca_secret_name};
 pub use crl::Revocation;
 pub use endpoint_slice::{EndpointSlice, SliceAddress};
-pub use istio::{MtlsRequirement, PeerAuthentication, UserDestinationRule};
-pub use judge::ports_problem;
+pub use istio_objects::{MtlsRequirement, PeerAuthentication, UserDestinationRule};
+pub use name_validation::ports_problem;
 pub use node::ClusterNode;
 pub use service::{DiscoveryServer, ExposeRequest, Service, ServicePort, TargetPort};
 pub use store::{InputChange, Inputs, ParsedResource};

@@ -6,11 +6,11 @@
 //! objects follow later.
 
 mod binding;
-mod checker;
 mod exposition;
 mod fed_config;
+mod field_checker;
 mod problems;
-mod shape;
+mod schema;
 
 use emcee_api::{MeshFedConfig, Reason, ServiceBinding, ServiceExposition};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -26,15 +26,15 @@ use crate::key::{ObjectKey, Precedence};
 use crate::names;
 use crate::problem::ResourceProblem;
 use crate::text::quote_value;
-use checker::FieldChecker;
-pub(crate) use checker::{is_spiffe_id, truncate_for_message};
+use field_checker::FieldChecker;
+pub(crate) use field_checker::{is_spiffe_id, truncate_for_message};
 
 /// Reads a MeshFedConfig.
 ///
 /// # Errors
 /// Returns all problems of the object.
 pub fn read_fed_config(object: &Value) -> Result<FedConfig, Vec<ResourceProblem>> {
-    read_object::<MeshFedConfig, _>(object, &shape::MESH_FED_CONFIG, |o| &o.metadata, fed_config::parse)
+    read_object::<MeshFedConfig, _>(object, &schema::MESH_FED_CONFIG, |o| &o.metadata, fed_config::parse)
 }
 
 /// Reads a ServiceExposition.
@@ -44,7 +44,7 @@ pub fn read_fed_config(object: &Value) -> Result<FedConfig, Vec<ResourceProblem>
 pub fn read_exposition(object: &Value) -> Result<Exposition, Vec<ResourceProblem>> {
     read_object::<ServiceExposition, _>(
         object,
-        &shape::SERVICE_EXPOSITION,
+        &schema::SERVICE_EXPOSITION,
         |o| &o.metadata,
         exposition::parse,
     )
@@ -55,7 +55,7 @@ pub fn read_exposition(object: &Value) -> Result<Exposition, Vec<ResourceProblem
 /// # Errors
 /// Returns all problems of the object.
 pub fn read_binding(object: &Value) -> Result<Binding, Vec<ResourceProblem>> {
-    read_object::<ServiceBinding, _>(object, &shape::SERVICE_BINDING, |o| &o.metadata, binding::parse)
+    read_object::<ServiceBinding, _>(object, &schema::SERVICE_BINDING, |o| &o.metadata, binding::parse)
 }
 
 /// Identity of an object of any kind.
@@ -71,11 +71,11 @@ pub struct ResourceIdentity {
 
 fn read_object<K: DeserializeOwned, M>(
     object: &Value,
-    schema: &shape::CrdSchema,
+    schema: &schema::CrdSchema,
     metadata: fn(&K) -> &ObjectMeta,
     parse: fn(&mut FieldChecker, ResourceIdentity, &K) -> M,
 ) -> Result<M, Vec<ResourceProblem>> {
-    let shape::SchemaCheck { mut object, mut problems, placeholders: stand_ins } =
+    let schema::SchemaCheck { mut object, mut problems, placeholders: stand_ins } =
         schema.check_object(object);
     // Without a spec there are no values to check. Above the limit, further problems would not be listed.
     if !object["spec"].is_object() || problems.is_full() {

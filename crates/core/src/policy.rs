@@ -5,12 +5,12 @@
 //! announces for its own Emcee. [`server_name::check_allowed`] checks the server name that a binding
 //! requests. Only the administrator, through the MeshFedConfig, can extend what the others may use.
 
+mod address_ranges;
 mod endpoint;
 mod host_name;
-mod ranges;
 pub(crate) mod server_name;
 
+pub(crate) use address_ranges::{canonical_address, is_special};
 pub(crate) use endpoint::{
     EndpointAuthor, EndpointPolicy, MeshOwnership, OwnNetwork, PeerLimits, never_allowed,
 };
-pub(crate) use ranges::{canonical_address, is_special};

@@ -4,25 +4,25 @@
 //! All decisions that depend on *other* objects are made here. The results are complete, so a style only
 //! writes objects.
 
-mod automatic;
+mod auto_exposition;
 mod backends;
 mod binding;
 mod certificate;
 mod client_tls;
+mod discovery_route;
 mod exposition;
 mod gateway;
 mod imports;
 mod mutual_tls;
-mod own;
+mod ownership;
+mod peer_policy;
 mod relationship;
 mod remote;
-mod terms;
 mod trust_domain;
 mod upstream;
 mod view;
-mod ways;
 
-pub(crate) use automatic::{AutoExposition, AutoExpositions, resolve as automatic};
+pub(crate) use auto_exposition::{AutoExposition, AutoExpositions, resolve as automatic};
 pub use binding::{BoundService, EgressRelay};
 pub(crate) use binding::{
     FacadeClaim, FacadePort, FacadeRoute, RelayClaim, ResolvedBinding, resolve as binding,

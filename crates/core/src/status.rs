@@ -4,9 +4,9 @@
 //! changed.
 
 mod conditions;
-mod object;
+mod resource_status;
 mod verdict;
 
 pub use conditions::build_conditions;
-pub use object::build_status;
+pub use resource_status::build_status;
 pub use verdict::{PeerStatusDetail, ResourceVerdict, StatusDetail};

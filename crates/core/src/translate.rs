@@ -6,15 +6,15 @@
 //! rivals changed their claims. The result is the same as that of a new translation, whatever the order of the
 //! inputs.
 
+mod announcements;
 mod claims;
 mod dependencies;
+mod generated_inputs;
 mod last_good;
-mod offers;
 mod output;
+mod peer_usage;
 mod queue;
-mod reflection;
 mod run;
-mod tally;
 mod unit;
 
 use std::sync::Arc;
@@ -32,14 +32,14 @@ use crate::status::ResourceVerdict;
 use crate::style;
 use claims::Claims;
 use dependencies::Dependencies;
+use generated_inputs::GeneratedInputs;
 pub use last_good::LastGood;
 use output::{
     BindingOutput, UnitOutput, binding_objects, binding_verdict, exposition_objects, exposition_verdict,
 };
+use peer_usage::PeerUsage;
 pub use queue::UnitBatch;
 use queue::UnitQueue;
-use reflection::GeneratedInputs;
-use tally::PeerUsage;
 pub use unit::Unit;
 
 /// A translation that applies changes to its inputs incrementally.

@@ -9,14 +9,14 @@
 //! Events wait in a bounded queue. While the queue is full, the task does not read from the peer, and HTTP/2 flow
 //! control makes the peer wait.
 
+mod connect_error;
 mod dial;
-mod follower;
-mod pacer;
+mod event_throttle;
+mod peer_task;
 #[cfg(test)]
 mod tests;
-mod trouble;
 
-pub use trouble::{ConnectError, UnreachableReason};
+pub use connect_error::{ConnectError, UnreachableReason};
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -28,11 +28,11 @@ use futures_util::Stream;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-use crate::audience::PeerRef;
-use crate::subscription::{AnnouncementBudget, AnnouncementEvent, DeltaClientSettings};
+use crate::client_stream::{AnnouncementBudget, AnnouncementEvent, DeltaClientSettings};
+use crate::peer_ref::PeerRef;
 use crate::tls::TlsRelationships;
 use dial::TcpConnector;
-use follower::PeerTask;
+use peer_task::PeerTask;
 
 /// Capacity of the event queue of one peer.
 const EVENT_QUEUE_SIZE: usize = 256;

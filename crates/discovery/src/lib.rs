@@ -1,22 +1,22 @@
 //! Discovery between meshes: announcements as Kubernetes EndpointSlices, over incremental (delta) xDS with mTLS. Also
 //! serves istiod through MCP.
 
-mod audience;
 pub mod backoff;
+pub mod bundle;
+pub mod cache;
 pub mod client;
+pub mod client_stream;
+pub mod endpoint_slice;
+pub mod evicting_slots;
 pub mod grpc;
+pub mod lane_scheduler;
 pub mod mcp;
+mod nack;
 pub mod openapi;
-pub mod parcel;
-pub mod places;
-mod refusals;
+mod peer_ref;
 pub mod server;
-pub mod session;
-pub mod shelf;
-pub mod slice;
-pub mod subscription;
+pub mod server_stream;
 pub mod tls;
-pub mod turns;
 pub mod wire;
 
-pub use audience::PeerRef;
+pub use peer_ref::PeerRef;

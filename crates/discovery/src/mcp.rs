@@ -17,12 +17,12 @@
 //! The client in istiod: <https://github.com/istio/istio/blob/master/pkg/adsc/adsc.go>.
 
 mod serve;
-mod session;
+mod sotw_stream;
 mod store;
 mod tls;
 pub mod wire;
 
 pub use serve::{McpServeError, serve};
-pub use session::{RequestOutcome, SotwRequestError, SotwServerStream};
+pub use sotw_stream::{RequestOutcome, SotwRequestError, SotwServerStream};
 pub use store::{McpSnapshot, McpStore, TypeResources};
 pub use tls::{McpServerTls, McpServerTlsError};

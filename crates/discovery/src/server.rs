@@ -12,16 +12,16 @@
 //! pool. When a limit is reached, the newest evicts the oldest of the group that holds most, so idle or slow clients
 //! cannot lock others out. Handshakes are computed one at a time, and relationships take turns.
 
-mod admission;
-mod announcer;
 mod connection;
-mod frames;
+mod frame_limiter;
 mod handshake;
-mod requests;
+mod peer_quotas;
+mod rate_limiter;
+mod shared_cache;
 mod stream;
 
-pub use admission::ConnectedPeer;
-pub use announcer::SharedCache;
+pub use peer_quotas::ConnectedPeer;
+pub use shared_cache::SharedCache;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -36,13 +36,13 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
-use crate::audience::PeerRef;
-use crate::places::client_group;
-use crate::session;
+use crate::evicting_slots::client_group;
+use crate::peer_ref::PeerRef;
+use crate::server_stream;
 use crate::tls::TlsRelationships;
-use admission::PeerQuotas;
 use connection::XdsConnection;
 use handshake::HandshakeQueue;
+use peer_quotas::PeerQuotas;
 
 /// Delay after `accept` fails, which it does for instance when there are no file descriptors left.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(200);
@@ -72,7 +72,7 @@ pub struct ServerLimits {
     /// How long streams may take to end after the server begins to shut down.
     pub drain_timeout: Duration,
     /// Limits on the state that a peer can make one stream keep.
-    pub stream_limits: session::DeltaStreamLimits,
+    pub stream_limits: server_stream::DeltaStreamLimits,
 }
 
 impl Default for ServerLimits {
@@ -88,7 +88,7 @@ impl Default for ServerLimits {
             ack_timeout: Duration::from_mins(2),
             keepalive: Duration::from_secs(20),
             drain_timeout: Duration::from_secs(5),
-            stream_limits: session::DeltaStreamLimits::default(),
+            stream_limits: server_stream::DeltaStreamLimits::default(),
         }
     }
 }

@@ -9,22 +9,22 @@
 //! with those of HTTPS. Sessions are never resumed, because a resumed session would skip the verification.
 
 mod accept;
-mod authenticated;
+mod authenticated_peer;
+mod certificate_error;
 mod connect;
-mod material;
-mod name;
-mod refusal;
+mod identity;
 mod relationship;
-mod trust;
-mod verifier;
+mod rustls_verifiers;
+mod subject_alt_name;
+mod trust_store;
 
 pub use accept::{AcceptError, PendingHandshake, accept, read_client_hello};
-pub use authenticated::{AuthenticatedPeer, ReverifyError};
+pub use authenticated_peer::{AuthenticatedPeer, ReverifyError};
+pub use certificate_error::{PeerCertificateError, TlsRole};
 pub use connect::{TlsError, connect};
-pub use material::{TlsIdentity, TlsIdentityError};
-pub use name::SubjectAltName;
-pub use refusal::{PeerCertificateError, TlsRole};
+pub use identity::{TlsIdentity, TlsIdentityError};
 pub use relationship::{TlsRelationship, TlsRelationships};
+pub use subject_alt_name::SubjectAltName;
 
 use std::io;
 use std::sync::Arc;

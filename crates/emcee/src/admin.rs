@@ -1,8 +1,8 @@
 //! Probe port (`/live`, `/ready`, `/metrics`) and admin port (in addition, the configuration and the catalogue).
 
-mod guard;
+mod catalogue_stream;
+mod host_check;
 mod redact;
-mod stream;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -27,7 +27,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::catalogue::{SelectionError, choose_peer, choose_relationship};
-use crate::server::{self, PortLimits};
+use crate::http_server::{self, PortLimits};
 
 const OPEN_METRICS_CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -144,7 +144,7 @@ pub async fn serve_probes(
     state: AdminState,
     end: impl Future<Output = ()> + Send + 'static,
 ) {
-    server::serve(listener, None, probe_routes().with_state(state), PortLimits::PROBES, end).await;
+    http_server::serve(listener, None, probe_routes().with_state(state), PortLimits::PROBES, end).await;
 }
 
 /// Serves the paths of the probe port, `/config_dump`, `/catalogue` and `/openapi.json` until `end` resolves.
@@ -157,8 +157,8 @@ pub async fn serve_admin(
         .route("/config_dump", get(handle_config_dump))
         .route("/catalogue", get(handle_catalogue))
         .route("/openapi.json", get(handle_openapi));
-    let router = router.layer(middleware::from_fn(guard::reject_foreign_requests)).with_state(state);
-    server::serve(listener, None, router, PortLimits::ADMIN, end).await;
+    let router = router.layer(middleware::from_fn(host_check::reject_foreign_requests)).with_state(state);
+    http_server::serve(listener, None, router, PortLimits::ADMIN, end).await;
 }
 
 fn probe_routes() -> Router<AdminState> {
@@ -203,7 +203,7 @@ async fn handle_catalogue(State(state): State<AdminState>) -> Response {
     // The permit moves into the stream: it is released when the whole response has been produced.
     let turn = LARGE_RESPONSE_PERMIT.acquire().await;
     match fetch_catalogue(&state).await {
-        Ok(offers) => stream::stream_catalogue(turn, offers),
+        Ok(offers) => catalogue_stream::stream_catalogue(turn, offers),
         Err(answer) => answer,
     }
 }

@@ -3,9 +3,9 @@
 //!
 //! The field names of the types are the JSON format of `/catalogue`.
 
-mod binding;
-mod choice;
-mod shown;
+mod lazy_json;
+mod selection;
+mod service_binding;
 
 use std::io::{self, Write};
 
@@ -14,8 +14,8 @@ use emcee_core::catalogue::{self, Announcement, PeerConnection, PeerReport, Peer
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-pub use binding::{BindingOptions, dynamic_binding, static_binding};
-pub use choice::{SelectionError, choose_peer, choose_relationship, suggest_names};
+pub use selection::{SelectionError, choose_peer, choose_relationship, suggest_names};
+pub use service_binding::{BindingOptions, dynamic_binding, static_binding};
 
 /// Announcements of all relationships, in both directions.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -130,7 +130,7 @@ pub struct RefusalView {
 /// # Errors
 /// The writer fails.
 pub(crate) fn write_json(offers: &CatalogueState, writer: &mut impl Write) -> io::Result<()> {
-    serde_json::to_writer(writer, &shown::LazyCatalogue(offers)).map_err(Into::into)
+    serde_json::to_writer(writer, &lazy_json::LazyCatalogue(offers)).map_err(Into::into)
 }
 
 impl CatalogueView {

@@ -13,10 +13,10 @@ mod error;
 mod folder;
 mod issue;
 mod names;
+mod plan;
 mod report;
 mod request;
 mod secret;
-mod work;
 
 use std::{io::Write, path::PathBuf};
 
@@ -135,7 +135,7 @@ pub fn run_at(args: &CertsArgs, now: OffsetDateTime, out: &mut dyn Write) -> Res
     let request = CertsRequest::from_args(args)?;
     let folder = CertsFolder::new(&args.output);
     let found = folder.read_contents()?;
-    let work = work::build(&request, &folder, &found, now)?;
+    let work = plan::build(&request, &folder, &found, now)?;
     if !work.files.is_empty() {
         folder.write_files(&work.files)?;
     }

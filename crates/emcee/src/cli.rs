@@ -6,6 +6,9 @@
 mod bind;
 mod catalogue;
 mod check;
+#[cfg(test)]
+mod command_test;
+pub(crate) mod common_args;
 mod crds;
 mod diff;
 mod export;
@@ -14,17 +17,14 @@ mod help;
 mod import;
 mod manifests;
 mod openapi;
+mod output_format;
 mod relationships;
 mod render;
 mod run;
-pub(crate) mod sources;
 mod status;
-mod table;
-#[cfg(test)]
-mod trial;
 mod uninstall;
 mod validate;
-mod written;
+mod write_resources;
 
 use std::io::{self, ErrorKind};
 use std::process::ExitCode;
@@ -34,7 +34,7 @@ use clap::{Parser, Subcommand};
 use crate::certs::{self, CertsArgs};
 use crate::console::Console;
 use crate::demo::{self, DemoArgs};
-use crate::ending;
+use crate::shutdown;
 
 /// Master of ceremonies for Istio multi-mesh: expose services to other meshes, bind theirs.
 #[derive(Parser)]
@@ -106,7 +106,7 @@ impl Cli {
             Command::Run(args) => run::run(&args, console),
             // `demo` and `certs` know no exit status other than success; they fail with an error.
             Command::Demo(args) => {
-                demo::run(&args, ending::shutdown_requested, console)?;
+                demo::run(&args, shutdown::shutdown_requested, console)?;
                 Ok(ExitStatus::Success)
             }
             Command::Status(args) => status::run(&args, console),

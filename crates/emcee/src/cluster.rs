@@ -1,8 +1,8 @@
 //! Runs the controller on Kubernetes, and connects the other commands to a cluster.
 
-pub(crate) mod create;
+pub(crate) mod lease;
 pub(crate) mod read;
-pub(crate) mod running;
+pub(crate) mod write;
 
 use std::io::IsTerminal as _;
 use std::net::SocketAddr;
@@ -22,10 +22,10 @@ use tracing::info;
 use tracing_subscriber::EnvFilter;
 
 use crate::admin::{self, AdminState, PortArgs};
-use crate::cli::sources::MeshSettings;
+use crate::cli::common_args::MeshSettings;
 use crate::discovery::{DiscoveryArgs, DiscoveryChannels, MeshDiscovery};
-use crate::ending;
 use crate::mcp::McpArgs;
+use crate::shutdown;
 use crate::webhook::{self, WebhookOptions};
 
 /// File that contains the namespace of the pod in which the process runs.
@@ -192,7 +192,7 @@ pub(crate) async fn run_controller(
     // Dropping `until` stops discovery. Dropping the controller closes its end of the channels, so that discovery does
     // not wait to hand over further announcements.
     drop((until, controller));
-    ending::join_with_timeout(discovering, ending::DISCOVERY_SHUTDOWN_TIMEOUT).await?;
+    shutdown::join_with_timeout(discovering, shutdown::DISCOVERY_SHUTDOWN_TIMEOUT).await?;
     Ok(ran?)
 }
 

@@ -7,8 +7,8 @@
 //! [`mesh`] runs one mesh, [`walkthrough`] lists the expected results and waits for them, and [`output`] formats them.
 
 mod mesh;
-mod scene;
-mod story;
+mod output;
+mod walkthrough;
 
 use std::path::{Path, PathBuf};
 
@@ -18,7 +18,7 @@ use clap::Args;
 use crate::certs::{self, CertsArgs, KeyType};
 use crate::console::Console;
 use mesh::DemoMesh;
-use story::Walkthrough;
+use walkthrough::Walkthrough;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -94,7 +94,7 @@ pub(crate) fn run<E: Future<Output = ()>>(
             () = &mut end => anyhow::bail!("interrupted before the last step"),
         }
         if !args.once {
-            scene::print_next_steps(place.path(), &meshes, console)?;
+            output::print_next_steps(place.path(), &meshes, console)?;
             end.await;
         }
         Ok(())

@@ -10,8 +10,8 @@
 //! Every replica announces. Only the leader subscribes to peers; the other replicas read what the peers announced from
 //! the statuses that the leader writes.
 
-mod board;
-mod followers;
+mod peers;
+mod publisher;
 mod relationships;
 
 use std::net::SocketAddr;
@@ -22,15 +22,15 @@ use clap::Args;
 use emcee_core::catalogue::CatalogueUpdate;
 use emcee_core::endpoint::Endpoint;
 use emcee_core::inputs::InputChange;
+use emcee_discovery::client_stream::AnnouncementBudget;
 use emcee_discovery::server::{ServerLimits, SharedCache, XdsServer};
-use emcee_discovery::subscription::AnnouncementBudget;
 use ipnet::IpNet;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-use board::Publisher;
-use followers::PeerSubscriptions;
+use peers::PeerSubscriptions;
+use publisher::Publisher;
 use relationships::OpenRelationships;
 
 /// Maximum number of peer events that are applied in one step.

@@ -1,10 +1,10 @@
 //! The validating admission webhook. At `kubectl apply`, it refuses what `emcee validate` would refuse.
 
+mod ca_bundle;
+mod cert_manager;
 pub mod certificate;
-mod keeper;
 pub mod review;
 mod tls;
-mod trust;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +24,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
-use crate::server::{self, PortLimits};
+use crate::http_server::{self, PortLimits};
 
 /// HTTP path of admission reviews.
 pub const PATH: &str = "/validate";
@@ -81,10 +81,10 @@ pub async fn serve(
 ) -> anyhow::Result<()> {
     let served = Arc::default();
     let tls = TlsAcceptor::from(Arc::new(tls::server_config(Arc::clone(&served))?));
-    let keeper = keeper::CertManager::new(client, options, served);
+    let keeper = cert_manager::CertManager::new(client, options, served);
     // Both run in one task: the manager issues the certificate that the server uses, and it never returns.
     tokio::select! {
-        () = server::serve(listener, Some(tls), router(), PortLimits::WEBHOOK, end) => Ok(()),
+        () = http_server::serve(listener, Some(tls), router(), PortLimits::WEBHOOK, end) => Ok(()),
         never = keeper.run() => match never {},
     }
 }

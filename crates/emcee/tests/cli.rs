@@ -6,6 +6,8 @@
 #[path = "cli/world.rs"]
 mod world;
 
+#[path = "cli/announcements.rs"]
+mod announcements;
 #[path = "cli/credentials.rs"]
 mod credentials;
 #[path = "cli/diff.rs"]
@@ -16,8 +18,6 @@ mod examples;
 mod help;
 #[path = "cli/names.rs"]
 mod names;
-#[path = "cli/offers.rs"]
-mod offers;
 #[path = "cli/render.rs"]
 mod render;
 #[path = "cli/text.rs"]

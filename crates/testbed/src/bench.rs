@@ -14,25 +14,25 @@
 //! writes beforehand.
 
 mod audit;
+mod bench_cluster;
 pub mod counters;
 pub mod discovery;
 pub mod durations;
-mod figures;
+mod formatting;
 pub mod imports;
 mod latency;
 mod machine;
 pub mod page;
-mod raw;
+mod raw_client;
 mod replay;
 mod report;
 mod resources;
 mod run;
-mod seen;
-mod stage;
 mod statuses;
 mod table;
 mod uids;
 mod usage;
+mod watched_objects;
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -1,13 +1,13 @@
 //! A mesh, as tests and people use it.
 
 mod conditions;
-mod credential;
-mod disturbance;
 mod exec;
-mod judge;
+mod istioctl;
 mod listing;
 mod objects;
-mod refusal;
+mod outages;
+mod refusing_webhook;
+mod tls_secret;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -21,7 +21,7 @@ pub use exec::{CommandOutput, PodTarget, log_path, nsenter_command};
 pub use listing::ListedObject;
 pub(crate) use objects::retry_while_unavailable;
 pub use objects::{Objects, parse_documents};
-pub use refusal::RefusingWebhook;
+pub use refusing_webhook::RefusingWebhook;
 
 use crate::cluster::{ControlPlane, ControlPlaneSetup};
 use crate::istio::Istiod;

@@ -1,16 +1,16 @@
 //! Networks that exist only in our own namespaces: a bridge for each mesh, and one for each physical network.
 
-mod address;
-mod forward;
-mod inside;
+mod address_plan;
+mod namespace_runtime;
 mod netns;
-mod wan;
+mod physical_network;
+mod port_forward;
 
-pub use address::AddressPlan;
-pub use forward::PortForward;
-pub use inside::NamespaceRuntime;
+pub use address_plan::AddressPlan;
+pub use namespace_runtime::NamespaceRuntime;
 pub use netns::NetworkNamespace;
-pub use wan::PhysicalNetwork;
+pub use physical_network::PhysicalNetwork;
+pub use port_forward::PortForward;
 
 /// Prefix of all our namespaces.
 pub const PREFIX: &str = "emcee-tb-";

@@ -13,13 +13,13 @@ mod resource;
 mod workloads;
 
 mod discovery {
-    pub(crate) mod foreign;
+    pub(crate) mod announcements;
+    pub(crate) mod foreign_client;
     pub(crate) mod go_client;
     pub(crate) mod install;
-    pub(crate) mod loss;
     pub(crate) mod mcp;
-    pub(crate) mod moves;
-    pub(crate) mod story;
+    pub(crate) mod moved_ingress;
+    pub(crate) mod peer_loss;
     pub(crate) mod traffic;
     pub(crate) mod users;
     pub(crate) mod world;
@@ -27,18 +27,18 @@ mod discovery {
 
 use std::process::ExitCode;
 
-use discovery::{foreign, loss, mcp, moves, story};
+use discovery::{announcements, foreign_client, mcp, moved_ingress, peer_loss};
 use emcee_testbed::Options;
 use emcee_testbed::suite::{self, Test};
 
 const TESTS: &[Test] = &[
-    ("announced_services_answer", story::announced_services_answer),
-    ("unannounced_services_answer_callers_that_know_them", story::unannounced_service_answers),
-    ("discovery_goes_through_the_gateways", story::discovery_uses_gateways),
-    ("a_go_control_plane_client_receives_announcements", foreign::go_client_receives_announcements),
-    ("strangers_learn_nothing_through_the_gateway", foreign::strangers_are_refused),
-    ("an_unreachable_peer_breaks_nothing", loss::unreachable_peer_breaks_nothing),
-    ("a_new_address_of_an_ingress_is_followed", moves::moved_ingress_is_followed),
+    ("announced_services_answer", announcements::announced_services_answer),
+    ("unannounced_services_answer_callers_that_know_them", announcements::unannounced_service_answers),
+    ("discovery_goes_through_the_gateways", announcements::discovery_uses_gateways),
+    ("a_go_control_plane_client_receives_announcements", foreign_client::go_client_receives_announcements),
+    ("strangers_learn_nothing_through_the_gateway", foreign_client::strangers_are_refused),
+    ("an_unreachable_peer_breaks_nothing", peer_loss::unreachable_peer_breaks_nothing),
+    ("a_new_address_of_an_ingress_is_followed", moved_ingress::moved_ingress_is_followed),
     // Must be the last test: after it, the mesh has another Emcee and another istiod.
     ("istiod_gets_its_objects_by_mcp_only", mcp::istiod_uses_only_mcp),
 ];

@@ -2,10 +2,10 @@
 //! render`.
 
 mod traffic {
+    pub(crate) mod analysis;
     pub(crate) mod attacks;
     pub(crate) mod boundary;
     pub(crate) mod flat;
-    pub(crate) mod judged;
     pub(crate) mod local;
     pub(crate) mod objects;
     pub(crate) mod passthrough;
@@ -24,7 +24,7 @@ use emcee_testbed::Options;
 use emcee_testbed::suite::{self, Test};
 
 use traffic::users::{BOUNDARY, FLAT, PASSTHROUGH, WHARF};
-use traffic::{judged, rendered, rules, stranger, tenants};
+use traffic::{analysis, rendered, rules, stranger, tenants};
 
 const TESTS: &[Test] = &[
     ("local_calls_show_the_callers_identity", traffic::local::caller_identity),
@@ -78,7 +78,7 @@ const TESTS: &[Test] = &[
         tenants::no_port_next_to_the_gateway(bed, &WHARF)
     }),
     ("rendered_boundary_a_tenants_rule_uses_no_key", tenants::tenants_rule_uses_no_key),
-    ("rendered_istioctl_has_no_complaint", judged::istioctl_has_no_complaint),
+    ("rendered_istioctl_has_no_complaint", analysis::istioctl_has_no_complaint),
 ];
 
 /// m3 is a stranger to the other meshes.

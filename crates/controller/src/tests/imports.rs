@@ -10,15 +10,15 @@ use kube::api::DynamicObject;
 use serde_json::{Value, json};
 
 use super::world::options;
-use crate::observe::fact::WatchUpdate;
-use crate::parse::{self, UserKind};
-use crate::translate::Model;
+use crate::convert::{self, UserKind};
+use crate::model::Model;
+use crate::watch::update::WatchUpdate;
 
 fn changes(model: &mut Model, kind: UserKind, object: &Value) -> Vec<InputChange> {
     let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default().to_owned();
     let key = ObjectKey::new(&text("namespace"), &text("name"));
     let object: DynamicObject = serde_json::from_value(object.clone()).expect("an object");
-    match parse::resource_update(kind, &key, Some(object)) {
+    match convert::resource_update(kind, &key, Some(object)) {
         WatchUpdate::Resource(resource) => model.record_resource(*resource),
         fact => panic!("{fact:?}"),
     }

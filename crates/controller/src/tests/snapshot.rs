@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::world::{BINDINGS, EXPOSITIONS, FEDS, World, binding_of, exposing, options, plural};
-use crate::apply::matches_desired;
+use crate::reconcile::matches_desired;
 use crate::{ClusterSnapshot, DriftAction, FIELD_MANAGER};
 
 async fn capture_world(world: &World) -> ClusterSnapshot {

@@ -16,10 +16,10 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::apply::{DesiredObject, matches_desired};
-use crate::observe::fact::{ObjectId, WatchUpdate};
-use crate::parse::{self, UserKind};
-use crate::translate::Model;
+use crate::convert::{self, UserKind};
+use crate::model::Model;
+use crate::reconcile::{DesiredObject, matches_desired};
+use crate::watch::update::{ObjectId, WatchUpdate};
 use crate::{Controller, ControllerOptions, Metrics, NamespaceScope, Namespaces};
 
 /// Time limit of everything.
@@ -273,20 +273,22 @@ fn changes(model: &mut Model, plural: &str, object: &Value) -> Vec<InputChange> 
     let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default().to_owned();
     let key = ObjectKey::new(&text("namespace"), &text("name"));
     let dynamic = || serde_json::from_value::<DynamicObject>(object.clone()).ok();
-    let user = |kind| Some(parse::resource_update(kind, &key, dynamic()));
+    let user = |kind| Some(convert::resource_update(kind, &key, dynamic()));
     let fact = match plural {
         FEDS => user(UserKind::MeshFedConfig),
         EXPOSITIONS => user(UserKind::ServiceExposition),
         BINDINGS => user(UserKind::ServiceBinding),
-        "services" => Some(parse::service_update(&key, serde_json::from_value(object.clone()).ok().as_ref())),
-        "secrets" => Some(parse::secret_update(&key, serde_json::from_value(object.clone()).ok().as_ref())),
-        "deployments.apps" => {
-            Some(parse::deployment_update(&key, serde_json::from_value(object.clone()).ok().as_ref()))
+        "services" => {
+            Some(convert::service_update(&key, serde_json::from_value(object.clone()).ok().as_ref()))
         }
-        "peerauthentications.security.istio.io" => Some(parse::peer_authentication_update(&key, dynamic())),
-        "workloadentries.networking.istio.io" => Some(parse::workload_entry_update(&key, dynamic())),
+        "secrets" => Some(convert::secret_update(&key, serde_json::from_value(object.clone()).ok().as_ref())),
+        "deployments.apps" => {
+            Some(convert::deployment_update(&key, serde_json::from_value(object.clone()).ok().as_ref()))
+        }
+        "peerauthentications.security.istio.io" => Some(convert::peer_authentication_update(&key, dynamic())),
+        "workloadentries.networking.istio.io" => Some(convert::workload_entry_update(&key, dynamic())),
         "destinationrules.networking.istio.io" => {
-            parse::destination_rule_update("cluster.local", &key, dynamic())
+            convert::destination_rule_update("cluster.local", &key, dynamic())
         }
         _ => None,
     };

@@ -13,9 +13,9 @@ use kube::api::DynamicObject;
 
 use super::{Orphan, UninstallExtent};
 use crate::FINALIZER;
-use crate::apply::hand_over_hint;
-use crate::observe::fact::{LiveObject, ObjectId, ObjectOrigin, OwnerLabels, ResourceVersion};
-use crate::parse::UserKind;
+use crate::convert::UserKind;
+use crate::reconcile::hand_over_hint;
+use crate::watch::update::{LiveObject, ObjectId, ObjectOrigin, OwnerLabels, ResourceVersion};
 
 /// What to remove, and what stays.
 #[derive(Debug, Default)]

@@ -1,7 +1,7 @@
 //! Discovery through a relationship's gateways. In every style the gateways pass its TLS through, and Emcee
 //! terminates it.
 
-use super::raw_relay::{self, InboundRoute};
+use super::tls_passthrough::{self, InboundRoute};
 use crate::mode::GatewaySide;
 use crate::names;
 use crate::plan::GeneratedObject;
@@ -23,7 +23,7 @@ pub(super) fn objects(relationship: &ResolvedRelationship) -> Vec<GeneratedObjec
         (&relationship.discovery_service, relationship.gateway(GatewaySide::Ingress))
         && relationship.serves_discovery()
     {
-        objects.extend(raw_relay::to_upstream(&InboundRoute {
+        objects.extend(tls_passthrough::to_upstream(&InboundRoute {
             ingress,
             owner: &relationship.owner,
             gateway_object_name: relationship.owner.part_name(INBOUND),
@@ -36,7 +36,7 @@ pub(super) fn objects(relationship: &ResolvedRelationship) -> Vec<GeneratedObjec
         }));
     }
     if let Some((egress, endpoints)) = relationship.discovery_egress() {
-        objects.extend(raw_relay::to_remote(&EgressRelay {
+        objects.extend(tls_passthrough::to_remote(&EgressRelay {
             owner: relationship.owner.clone(),
             name: relationship.owner.part_name(OUTBOUND),
             egress,

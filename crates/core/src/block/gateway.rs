@@ -15,7 +15,7 @@ use k8s_openapi::api::rbac::v1::{PolicyRule, RoleRef, Subject};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use super::guard;
+use super::egress_policy;
 use super::istio::new_object;
 use crate::mode::GatewaySide;
 use crate::parse::FedConfig;
@@ -44,7 +44,7 @@ pub(crate) fn objects(
     // An egress gateway presents the relationship's certificate, so clients outside of the cluster must not
     // reach it.
     if gateway.side == GatewaySide::Egress {
-        bodies.push(guard::allow_cluster_pods(&gateway.labels));
+        bodies.push(egress_policy::allow_cluster_pods(&gateway.labels));
     }
     bodies.into_iter().map(|body| new_object(&gateway.namespace, name.clone(), owner, body)).collect()
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use foldhash::HashMap;
 
-use super::announcements::AnnouncementIndex;
+use super::announcement_index::AnnouncementIndex;
 use super::topic::{Topic, TopicMap};
 use super::{
     AddressIndex, AddressOwner, ClusterNode, Credential, EndpointSlice, PeerAuthentication, Service,
@@ -15,9 +15,9 @@ use super::{
 use crate::catalogue::{Announcement, PeerKey, PeerSyncState};
 use crate::key::ObjectKey;
 use crate::labels::Labels;
-use crate::members::SmallSet;
 use crate::parse::{Binding, Exposition, FedConfig};
 use crate::problem::ResourceProblem;
+use crate::small_set::SmallSet;
 
 /// A parsed resource: the model, or everything that is wrong with it.
 pub type ParsedResource<T> = Result<Arc<T>, Vec<ResourceProblem>>;

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::ResourceIdentity;
-use super::checker::FieldChecker;
+use super::field_checker::FieldChecker;
 use crate::endpoint::Endpoint;
 use crate::key::ObjectKey;
 use crate::labels::Labels;

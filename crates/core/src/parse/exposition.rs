@@ -3,7 +3,7 @@
 use emcee_api::ServiceExposition;
 
 use super::ResourceIdentity;
-use super::checker::FieldChecker;
+use super::field_checker::FieldChecker;
 use crate::labels::Labels;
 use crate::protocol::Protocol;
 use crate::text::quote_value;

@@ -10,7 +10,7 @@ use ipnet::IpNet;
 
 use super::ResourceIdentity;
 use super::binding::ExportScope;
-use super::checker::{FieldChecker, truncate_for_message};
+use super::field_checker::{FieldChecker, truncate_for_message};
 use crate::endpoint::Endpoint;
 use crate::labels::Labels;
 use crate::mode::{GatewaySide, Mode};

@@ -1,7 +1,7 @@
 //! Problems of one object, up to a limit.
 
-use super::checker::member_path;
-use super::shape::schema_problem;
+use super::field_checker::member_path;
+use super::schema::schema_problem;
 use crate::problem::ResourceProblem;
 
 /// Largest number of problems that are listed for one object. Of more problems, the first ones are listed.

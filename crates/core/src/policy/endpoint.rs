@@ -4,8 +4,8 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use super::address_ranges::{LOCAL_RANGES, address_forms, canonical_address, is_never_routable};
 use super::host_name::local_domain;
-use super::ranges::{LOCAL_RANGES, address_forms, canonical_address, is_never_routable};
 use crate::endpoint::{Endpoint, Host};
 use crate::names;
 use crate::parse::PeerSettings;

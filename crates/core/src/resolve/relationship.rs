@@ -5,10 +5,10 @@ use std::sync::Arc;
 use emcee_api::Reason;
 
 use super::certificate::{self, RelationshipCertificate};
+use super::discovery_route::{self, DiscoveryService};
 use super::gateway::{self, ResolvedGateway};
-use super::own::ClusterOwnership;
-use super::ways::{self, DiscoveryService};
-use super::{terms, trust_domain};
+use super::ownership::ClusterOwnership;
+use super::{peer_policy, trust_domain};
 use crate::catalogue::PeerPolicy;
 use crate::endpoint::Endpoint;
 use crate::inputs::InputCoverage;
@@ -150,11 +150,11 @@ pub(crate) fn resolve(view: &InputView<'_>, config: &Arc<FedConfig>) -> Resolved
     );
     push_trust_warnings(config, &certificate, &mut warnings);
     let in_use = |gateway| Option::as_ref(gateway).and_then(|gateway| Result::as_ref(gateway).ok());
-    let gateways = ways::UsableGateways { egress: in_use(&egress), ingress: in_use(&ingress) };
+    let gateways = discovery_route::UsableGateways { egress: in_use(&egress), ingress: in_use(&ingress) };
     // The relationship is not complete yet, so ownership gets its gateways directly.
     let own = ClusterOwnership::new(view, config, [gateways.egress, gateways.ingress].into_iter().flatten());
-    let mut policy = terms::resolve(view, config, &certificate, &own, &mut warnings);
-    let discovery = ways::resolve(view, config, &mut policy, gateways, &own, &mut warnings);
+    let mut policy = peer_policy::resolve(view, config, &certificate, &own, &mut warnings);
+    let discovery = discovery_route::resolve(view, config, &mut policy, gateways, &own, &mut warnings);
     warnings.extend(own_networks_warning(view, config));
     let refused = compare_with_others(view, config, &mut warnings);
     ResolvedRelationship {

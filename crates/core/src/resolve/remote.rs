@@ -5,7 +5,7 @@ use std::sync::Arc;
 use emcee_api::{AnnouncementStatus, Reason};
 use jiff::Timestamp;
 
-use super::own::ClusterOwnership;
+use super::ownership::ClusterOwnership;
 use super::{InputView, ResolvedRelationship};
 use crate::catalogue::{Announcement, PeerConnection, PeerKey};
 use crate::endpoint::Endpoint;

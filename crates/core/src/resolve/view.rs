@@ -18,9 +18,9 @@ use crate::inputs::{
 };
 use crate::key::ObjectKey;
 use crate::labels::Labels;
-use crate::members::SmallSet;
 use crate::parse::{Binding, Exposition, FedConfig, import_owner_labels};
 use crate::policy::canonical_address;
+use crate::small_set::SmallSet;
 
 /// How many addresses of a Service are read, at least. It is twice the limit, because an address may be in
 /// several slices.

@@ -2,7 +2,7 @@
 //! addresses of the pods.
 
 use super::Style;
-use crate::block::hop;
+use crate::block::tls_origination;
 use crate::plan::GeneratedObject;
 use crate::resolve::{BoundService, ExposedService};
 
@@ -10,7 +10,7 @@ pub(super) struct Flat;
 
 impl Style for Flat {
     fn consuming_objects(&self, remote: &BoundService<'_>) -> Vec<GeneratedObject> {
-        hop::to_endpoints(remote, &remote.server_name)
+        tls_origination::to_endpoints(remote, &remote.server_name)
     }
 
     fn exposing_objects(&self, _service: &ExposedService<'_>) -> Vec<GeneratedObject> {

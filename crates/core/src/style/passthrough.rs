@@ -2,7 +2,7 @@
 //! pods.
 
 use super::Style;
-use crate::block::{hop, raw_relay};
+use crate::block::{tls_origination, tls_passthrough};
 use crate::plan::GeneratedObject;
 use crate::resolve::{BoundService, ExposedService};
 
@@ -10,10 +10,10 @@ pub(super) struct Passthrough;
 
 impl Style for Passthrough {
     fn consuming_objects(&self, remote: &BoundService<'_>) -> Vec<GeneratedObject> {
-        hop::to_endpoints(remote, &remote.server_name)
+        tls_origination::to_endpoints(remote, &remote.server_name)
     }
 
     fn exposing_objects(&self, service: &ExposedService<'_>) -> Vec<GeneratedObject> {
-        raw_relay::to_exposed_service(service)
+        tls_passthrough::to_exposed_service(service)
     }
 }

@@ -7,8 +7,8 @@
 //! oldest [`MAX_RIVALS`] are compared with each other. The others are refused because of their number alone, so a
 //! change to the oldest does not affect the verdicts on them.
 
-mod group;
-mod problems;
+mod claimants;
+mod conflicts;
 mod settle;
 
 use std::borrow::Borrow;
@@ -21,7 +21,7 @@ use foldhash::{HashMap, HashSet};
 use super::Unit;
 use crate::key::{ObjectKey, Precedence};
 use crate::resolve::{FacadeClaim, RelayClaim};
-use group::{Claimants, LimitedSlots};
+use claimants::{Claimants, LimitedSlots};
 use settle::UnsettledClaims;
 
 /// How many of the resources that claim one server name, or one facade, are compared. A facade has at most as many

@@ -5,7 +5,7 @@ use slab::Slab;
 
 use super::Unit;
 use crate::inputs::{Topic, TopicMap};
-use crate::members::SmallSet;
+use crate::small_set::SmallSet;
 
 /// Records which unit read which topics. Tens of thousands of units read some topics each, and all units read a few
 /// common ones. So each unit is represented by a number here.

@@ -73,7 +73,7 @@ pub(super) fn automatic_expositions(
         Ok(AutoExpositions { expositions, refused }) => {
             let refusal = || UnitOutput::Verdict(Box::new(ResourceVerdict::from_refusals(&refused)));
             let output = if refused.is_empty() { UnitOutput::Uncached } else { refusal() };
-            (output, block::automatic::objects(&service.key, &expositions))
+            (output, block::auto_exposition::objects(&service.key, &expositions))
         }
         Err(problem) => (
             UnitOutput::Verdict(Box::new(ResourceVerdict::from_problem(None, problem, Vec::new()))),

@@ -18,7 +18,7 @@ use emcee_testkit::prelude::*;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::mesh::intake;
+use crate::mesh::input;
 use crate::plan::{objects_of_kind, to_json as written};
 
 const T0: &str = "2026-11-20T00:00:00Z";
@@ -94,7 +94,7 @@ struct Mesh {
 impl Mesh {
     fn new(config: MeshFedConfig, binding: ServiceBinding) -> Self {
         let binding = binding.build();
-        let changes = [intake::change(&config.build()), intake::change(&binding)];
+        let changes = [input::change(&config.build()), input::change(&binding)];
         Self { translation: Translation::from_changes(TranslationSettings::default(), changes), binding }
     }
 
@@ -116,14 +116,14 @@ impl Mesh {
                 return;
             }
             self.binding["status"] = after;
-            self.translation.update([intake::change(&self.binding)]);
+            self.translation.update([input::change(&self.binding)]);
         }
         unreachable!("the status never becomes stable");
     }
 
     /// Returns the mesh after a restart: the cluster is known, but no peer has answered yet.
     fn after_restart(&self, config: MeshFedConfig) -> Self {
-        let changes = [intake::change(&config.build()), intake::change(&self.binding)];
+        let changes = [input::change(&config.build()), input::change(&self.binding)];
         Self {
             translation: Translation::from_changes(TranslationSettings::default(), changes),
             binding: self.binding.clone(),
@@ -225,7 +225,7 @@ fn different_roots_cause_a_warning_only() {
             TranslationSettings { root_hash: own.map(str::to_owned), ..TranslationSettings::default() };
         let given = reviews().endpoints(["198.51.100.1:1"]).build();
         for (binding, differ) in [(reviews().build(), differ), (given, false)] {
-            let changes = [intake::change(&config), intake::change(&binding)];
+            let changes = [input::change(&config), input::change(&binding)];
             let mut mesh =
                 Mesh { translation: Translation::from_changes(settings.clone(), changes), binding };
             mesh.apply_changes([peer_connected("m2"), peer_announces("m2", M2)]);
@@ -268,7 +268,7 @@ fn the_facade_of_a_withdrawn_service_yields_to_a_users_service() {
     let mut mesh = Mesh::blue(reviews());
     let foreign = service("shop", "reviews").port("http", 80).build();
     mesh.apply_changes([peer_connected("m2"), peer_announces("m2", M2)])
-        .apply_changes([peer_withdraws("m2"), intake::change(&foreign)]);
+        .apply_changes([peer_withdraws("m2"), input::change(&foreign)]);
     assert_eq!(mesh.kinds(), [], "a Service that Emcee does not manage is not changed");
 }
 
@@ -344,7 +344,7 @@ fn two_announcing_peers_are_ambiguous() {
     assert_eq!(mesh.refusal_reason(), Some(Reason::AmbiguousPeer));
     assert!(!mesh.verdict().is_accepted(), "the user must fix it");
     mesh.binding["spec"]["peer"] = "m3".into();
-    let change = intake::change(&mesh.binding);
+    let change = input::change(&mesh.binding);
     mesh.apply_changes([change]);
     assert_eq!(mesh.endpoints(), [M3]);
 }
@@ -383,7 +383,7 @@ fn announcements_that_the_peer_policy_forbids_are_not_used() {
     let mut mesh = Mesh::new(with_two_peers(flat("blue")), reviews());
     mesh.apply_changes([peer_connected("m2"), peer_announces("m2", M2)]);
     let kept = mesh.status()["announcement"].clone();
-    mesh.apply_changes([intake::change(&narrow().build())]);
+    mesh.apply_changes([input::change(&narrow().build())]);
     assert_eq!((mesh.refusal_reason(), mesh.kinds().as_slice()), (Some(Reason::AddressNotAllowed), &[][..]));
     assert_eq!(mesh.status()["announcement"], kept);
     assert_eq!(mesh.after_restart(narrow()).refusal_reason(), Some(Reason::AddressNotAllowed));
@@ -482,7 +482,7 @@ fn only_bindings_of_changed_announcements_run() {
     let others: Vec<_> = (0..50)
         .map(|n| binding("shop", &format!("b{n}")).to_service("shop", &format!("s{n}")).fed("blue").build())
         .collect();
-    mesh.apply_changes(others.iter().map(intake::change)).apply_changes([peer_announces("m2", M2)]);
+    mesh.apply_changes(others.iter().map(input::change)).apply_changes([peer_announces("m2", M2)]);
     let units = mesh.translation.update([peer_announces("m2", M3)]);
     let bindings: Vec<_> = units.iter().filter(|unit| matches!(unit, Unit::ServiceBinding(_))).collect();
     assert_eq!(bindings, [&Mesh::unit()]);
@@ -496,7 +496,7 @@ fn the_catalogue_lists_both_directions() {
         service("shop", "ratings").port("http", 80).selector([("app", "ratings")]).build(),
         peer_authentication("istio-system", "default").mode("STRICT").build(),
     ];
-    mesh.apply_changes(own.iter().map(intake::change))
+    mesh.apply_changes(own.iter().map(input::change))
         .apply_changes([peer_connected("m2"), peer_announces("m2", M2)]);
     let listing = mesh.translation.catalogue_reports();
     let [blue] = listing.as_slice() else { panic!("{listing:?}") };

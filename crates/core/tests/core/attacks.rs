@@ -13,7 +13,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use crate::cases;
-use crate::mesh::{self, intake};
+use crate::mesh::{self, input};
 use crate::plan::{as_text, object_id, objects_of_kind, text_set, to_json as written};
 
 proptest! {
@@ -69,7 +69,7 @@ fn exposure_failure(policies: &[Value]) -> Option<Reason> {
     ];
     objects.extend_from_slice(policies);
     let settings = TranslationSettings { coverage: InputCoverage::Partial, ..TranslationSettings::default() };
-    let translation = Translation::from_changes(settings, objects.iter().map(intake::change));
+    let translation = Translation::from_changes(settings, objects.iter().map(input::change));
     let unit = Unit::ServiceExposition(ObjectKey::new("shop", "reviews"));
     let verdict = translation.verdict(&unit).expect("a verdict");
     let served = objects_of_kind(&translation, GeneratedKind::Gateway).len();
@@ -123,7 +123,7 @@ fn binding_endpoints(announcement: &Value) -> Vec<Value> {
     let settings =
         TranslationSettings { trust_domain: "m1.example".into(), ..TranslationSettings::default() };
     let translation =
-        Translation::from_changes(settings, [intake::change(&config.build()), intake::change(&binding)]);
+        Translation::from_changes(settings, [input::change(&config.build()), input::change(&binding)]);
     let entries = objects_of_kind(&translation, GeneratedKind::ServiceEntry);
     entries
         .iter()
@@ -168,7 +168,7 @@ fn may_request_server_name(server_name: &str) -> bool {
     let asks = asks.subject_alt_names(["spiffe://m2.example/ns/shop/sa/reviews"]).server_name(server_name);
     objects.push(asks.build());
     let translation =
-        Translation::from_changes(TranslationSettings::default(), objects.iter().map(intake::change));
+        Translation::from_changes(TranslationSettings::default(), objects.iter().map(input::change));
     let unit = Unit::ServiceBinding(ObjectKey::new("shop", "reviews"));
     let accepted = translation.verdict(&unit).expect("a verdict").is_accepted();
     let relays = objects_of_kind(&translation, GeneratedKind::Gateway);

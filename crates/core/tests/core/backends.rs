@@ -13,7 +13,7 @@ use emcee_testkit::objects::service::EndpointSlice;
 use emcee_testkit::prelude::*;
 use serde_json::{Value, json};
 
-use crate::mesh::intake;
+use crate::mesh::input;
 use crate::plan::{objects_of_kind, to_json};
 
 const STYLES: [&str; 4] = ["BOUNDARY", "PASSTHROUGH", "WHARF", "FLAT"];
@@ -61,7 +61,7 @@ fn settings() -> TranslationSettings {
 }
 
 fn translate(objects: &[Value]) -> Translation {
-    Translation::from_changes(settings(), objects.iter().map(intake::change))
+    Translation::from_changes(settings(), objects.iter().map(input::change))
 }
 
 fn unit() -> Unit {
@@ -180,7 +180,7 @@ fn given_cluster_networks_are_refused() {
     assert_eq!(accepted_warnings(&objects)[0].0, Reason::Unguarded);
     let networks = vec!["10.77.0.0/16".parse().expect("a network")];
     let settings = TranslationSettings { cluster_networks: networks, ..settings() };
-    let translation = Translation::from_changes(settings, objects.iter().map(intake::change));
+    let translation = Translation::from_changes(settings, objects.iter().map(input::change));
     let verdict = translation.verdict(&unit()).expect("a verdict");
     assert_eq!(verdict.refusals[0].reason, Reason::ForeignAddress);
 }
@@ -448,9 +448,9 @@ fn owners_of_addresses_are_followed() {
             node("n3", &[], &["203.0.113.0/24"]),
             node("n4", &[], &["203.0.112.0/20"]),
         ] {
-            translation.update([intake::change(&object)]);
+            translation.update([input::change(&object)]);
             assert!(!is_in_place(&translation), "{style}: {object}");
-            translation.update([intake::removal(&object)]);
+            translation.update([input::removal(&object)]);
             assert!(is_in_place(&translation), "{style}: {object}");
         }
     }
@@ -460,7 +460,7 @@ fn owners_of_addresses_are_followed() {
 fn in_files_known_owners_are_refused_and_unknown_ones_cause_a_warning() {
     let partial = |objects: &[Value]| {
         let settings = TranslationSettings { coverage: InputCoverage::Partial, ..settings() };
-        let translation = Translation::from_changes(settings, objects.iter().map(intake::change));
+        let translation = Translation::from_changes(settings, objects.iter().map(input::change));
         translation.verdict(&unit()).expect("a verdict").clone()
     };
     for style in STYLES {

@@ -11,8 +11,8 @@ use emcee_testkit::objects::emcee::{MeshFedConfig, ServiceExposition};
 use emcee_testkit::prelude::*;
 use serde_json::Value;
 
-use crate::mesh::intake;
-use crate::terms::announcement;
+use crate::mesh::input;
+use crate::peer_policy::announcement;
 
 pub(crate) fn settings() -> TranslationSettings {
     TranslationSettings {
@@ -25,7 +25,7 @@ pub(crate) fn settings() -> TranslationSettings {
 }
 
 pub(crate) fn translate(mesh: &[Value]) -> Translation {
-    Translation::from_changes(settings(), mesh.iter().map(intake::change))
+    Translation::from_changes(settings(), mesh.iter().map(input::change))
 }
 
 /// Adds two peers, and removes the certificate, which FLAT and PASSTHROUGH do not need.
@@ -197,19 +197,19 @@ fn only_changes_are_published() {
     let mut mesh = mesh_without_relationship();
     mesh.extend([with_peers(flat("blue")).build(), exposed().build(), other]);
     let mut translation = translate(&mesh);
-    let units = translation.update([intake::change(&exposed().peers(["m2"]).build())]);
+    let units = translation.update([input::change(&exposed().peers(["m2"]).build())]);
     let published = translation.catalogue_updates(&units);
     let [CatalogueUpdate::Announcements(key, offers)] = published.as_slice() else { panic!("{published:?}") };
     assert_eq!(
         (key, single(offers).peers.as_slice()),
         (&ObjectKey::new("shop", "reviews"), &["m2".to_owned()][..])
     );
-    let units = translation.update([intake::removal(&exposed().build())]);
+    let units = translation.update([input::removal(&exposed().build())]);
     assert_eq!(
         translation.catalogue_updates(&units),
         [CatalogueUpdate::Announcements(ObjectKey::new("shop", "reviews"), Vec::new())]
     );
-    let units = translation.update([intake::removal(&flat("blue").build())]);
+    let units = translation.update([input::removal(&flat("blue").build())]);
     let closed = CatalogueUpdate::PeerPolicy(ObjectKey::new("blue", "blue"), None);
     assert!(translation.catalogue_updates(&units).contains(&closed));
     assert_eq!(translation.announcements().count(), 0);

@@ -8,7 +8,7 @@ use emcee_core::translate::{Translation, Unit};
 use emcee_testkit::prelude::*;
 use serde_json::{Value, json};
 
-use crate::mesh::intake;
+use crate::mesh::input;
 use crate::plan::{objects_of_kind, to_json};
 
 const HOST: &str = "front.mallory.svc.cluster.local";
@@ -31,7 +31,7 @@ fn translation(config: Value, rules: impl IntoIterator<Item = Value>) -> Transla
         ..TranslationSettings::default()
     };
     let objects: Vec<_> = mesh(config).into_iter().chain(rules).collect();
-    Translation::from_changes(settings, objects.iter().map(intake::change))
+    Translation::from_changes(settings, objects.iter().map(input::change))
 }
 
 fn unit() -> Unit {
@@ -203,9 +203,9 @@ fn added_and_removed_rules_are_followed() {
         rule_with_credential("mallory", "*.local"),
     ] {
         assert!(translation.verdict(&unit()).expect("a verdict").is_programmed());
-        translation.update([intake::change(&rule)]);
+        translation.update([input::change(&rule)]);
         assert!(!translation.verdict(&unit()).expect("a verdict").is_programmed(), "{rule}");
-        translation.update([intake::removal(&rule)]);
+        translation.update([input::removal(&rule)]);
     }
     assert!(translation.verdict(&unit()).expect("a verdict").is_programmed());
 }
@@ -247,7 +247,7 @@ fn the_name_of_a_copied_secret_is_unguessable_and_stable() {
         let mut objects = mesh(config.clone());
         objects.retain(|object| object["kind"] != "Secret");
         objects.extend([edge.clone(), front.clone(), secret.build()]);
-        let translation = Translation::from_changes(settings(), objects.iter().map(intake::change));
+        let translation = Translation::from_changes(settings(), objects.iter().map(input::change));
         let copies = objects_of_kind(&translation, GeneratedKind::Secret);
         let [copy] = copies.as_slice() else { panic!("one copy: {copies:?}") };
         let gateways = objects_of_kind(&translation, GeneratedKind::Gateway);

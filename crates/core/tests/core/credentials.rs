@@ -12,7 +12,7 @@ use emcee_testkit::objects::secret::Secret;
 use emcee_testkit::prelude::*;
 use jiff::Timestamp;
 
-use crate::mesh::intake;
+use crate::mesh::input;
 
 fn secret_with(pair: &TlsPair) -> Secret {
     secret_tls("blue", "blue").label("relationship", "blue").pair(pair)
@@ -180,12 +180,12 @@ fn an_invalid_crl_keeps_the_last_good_version_in_place() {
             secret_with(&valid_certificate()).build(),
         ]
         .iter()
-        .map(intake::change),
+        .map(input::change),
     );
     let objects = last_good.translation().objects().len();
     assert_eq!(last_good.verdict(&unit).expect("a verdict").certificate, Some(Ok(())));
     assert_eq!(
-        last_good.update([intake::change(&secret_with_crl("garbage").build())]),
+        last_good.update([input::change(&secret_with_crl("garbage").build())]),
         std::slice::from_ref(&unit)
     );
     let verdict = last_good.verdict(&unit).expect("a verdict");
@@ -197,7 +197,7 @@ fn an_invalid_crl_keeps_the_last_good_version_in_place() {
     );
     assert!(verdict.is_programmed());
     assert_eq!(last_good.translation().objects().len(), objects);
-    last_good.update([intake::change(
+    last_good.update([input::change(
         &secret_with_crl(Ca::shared("blue").issue_crl(&[], days("2027-01-01", 0))).build(),
     )]);
     assert_eq!(last_good.verdict(&unit).expect("a verdict").certificate, Some(Ok(())));
@@ -232,7 +232,7 @@ fn keys_that_istio_prefers_are_not_copied_to_gateways() {
         let mesh = [boundary("blue").peer(Peer::new("m2", ["m2.example"])).build(), secret.build()];
         let settings =
             TranslationSettings { now: timestamp("2026-06-01T00:00:00Z"), ..TranslationSettings::default() };
-        let translation = Translation::from_changes(settings, mesh.iter().map(intake::change));
+        let translation = Translation::from_changes(settings, mesh.iter().map(input::change));
         let objects = translation.objects();
         let copy = objects.iter().find(|object| object.kind() == GeneratedKind::Secret);
         assert_eq!(copy.is_some(), key != "other", "{key}");
@@ -265,7 +265,7 @@ fn a_secret_that_replaces_the_ca_at_a_gateway_is_refused() {
     let copy = {
         let mesh =
             [boundary("blue").build(), secret_with(&valid_certificate()).ca_under("example.com.crt").build()];
-        let translation = Translation::from_changes(settings.clone(), mesh.iter().map(intake::change));
+        let translation = Translation::from_changes(settings.clone(), mesh.iter().map(input::change));
         let objects = translation.objects();
         objects.iter().find(|object| object.kind() == GeneratedKind::Secret).expect("a copy").name.clone()
     };
@@ -293,16 +293,16 @@ fn a_secret_that_replaces_the_ca_at_a_gateway_is_refused() {
         let mut mesh: Vec<_> = config.into_iter().map(MeshFedConfig::build).collect();
         mesh.push(secret.build());
         mesh.extend(gateway.clone());
-        let mut translation = Translation::from_changes(settings.clone(), mesh.iter().map(intake::change));
+        let mut translation = Translation::from_changes(settings.clone(), mesh.iter().map(input::change));
         let before = translation.objects().len();
         let shadow = emcee_testkit::objects::secret::secret(namespace, &shadow).build();
-        translation.update([intake::change(&shadow)]);
+        translation.update([input::change(&shadow)]);
         let verdict = translation.verdict(&unit).expect("a verdict");
         let reason = verdict.certificate.clone().and_then(Result::err).map(|problem| problem.reason);
         assert_eq!(reason, is_refused.then_some(Reason::ShadowedCA), "{shadow} {verdict:?}");
         assert_eq!(verdict.is_programmed(), !is_refused, "{verdict:?}");
         assert_eq!(translation.objects().is_empty(), is_refused, "{shadow}");
-        translation.update([intake::removal(&shadow)]);
+        translation.update([input::removal(&shadow)]);
         assert_eq!(translation.objects().len(), before, "the objects are generated again");
     }
 }
@@ -330,8 +330,8 @@ fn validity_is_checked_separately() {
 fn relationship_verdict(secrets: &[Secret], at: &str) -> ResourceVerdict {
     let settings = TranslationSettings { now: timestamp(at), ..TranslationSettings::default() };
     let blue = boundary("blue").peer(Peer::new("m2", ["m2.example"])).peer(Peer::new("m3", ["m3.example"]));
-    let secrets = secrets.iter().map(|secret| intake::change(&secret.clone().build()));
-    let changes: Vec<_> = [intake::change(&blue.build())].into_iter().chain(secrets).collect();
+    let secrets = secrets.iter().map(|secret| input::change(&secret.clone().build()));
+    let changes: Vec<_> = [input::change(&blue.build())].into_iter().chain(secrets).collect();
     let translation = Translation::from_changes(settings, changes);
     translation.verdict(&Unit::MeshFedConfig(ObjectKey::new("blue", "blue"))).expect("a verdict").clone()
 }

@@ -14,7 +14,7 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use crate::cases;
-use crate::mesh::{self, intake};
+use crate::mesh::{self, input};
 use crate::plan::{objects_of_kind, servers, to_json};
 
 proptest! {
@@ -124,7 +124,7 @@ fn assert_programmed(translation: &Translation, expected: [(&str, &str, bool); 4
 fn a_younger_rival_never_replaces_an_older_one() {
     let mut mesh = Translation::from_changes(
         emcee_core::inputs::TranslationSettings::default(),
-        rival_objects().iter().map(intake::change),
+        rival_objects().iter().map(input::change),
     );
     let at_first = [
         ("exposition", "reviews", true),
@@ -135,9 +135,9 @@ fn a_younger_rival_never_replaces_an_older_one() {
     assert_programmed(&mesh, at_first);
 
     // The older ones cannot be in place: the Service is removed, and no peer announces the remote service.
-    mesh.update([intake::removal(&rival_objects()[2])]);
+    mesh.update([input::removal(&rival_objects()[2])]);
     let pending = binding("shop", "b-old").fed("blue").port(80).alias("far");
-    mesh.update([intake::change(&pending.created("2026-01-02T00:00:00Z").uid("1").build())]);
+    mesh.update([input::change(&pending.created("2026-01-02T00:00:00Z").uid("1").build())]);
     let stuck = [
         ("exposition", "reviews", false),
         ("exposition", "ratings", false),
@@ -147,11 +147,11 @@ fn a_younger_rival_never_replaces_an_older_one() {
     assert_programmed(&mesh, stuck);
 
     // When they are valid again, they hold their claims as before.
-    mesh.update(rival_objects().iter().map(intake::change));
+    mesh.update(rival_objects().iter().map(input::change));
     assert_programmed(&mesh, at_first);
 
     // The younger ones hold the claims only after the older ones are deleted.
-    mesh.update([&rival_objects()[4], &rival_objects()[6]].map(intake::removal));
+    mesh.update([&rival_objects()[4], &rival_objects()[6]].map(input::removal));
     for (kind, name) in [("exposition", "ratings"), ("binding", "b-new")] {
         assert!(mesh.verdict(&unit(kind, name)).expect("a verdict").is_programmed(), "{name}");
     }
@@ -163,10 +163,10 @@ fn an_older_rival_that_is_added_later_takes_over() {
     let (older_exposition, older_binding) = (late.remove(4), late.remove(5));
     let mut mesh = Translation::from_changes(
         emcee_core::inputs::TranslationSettings::default(),
-        late.iter().map(intake::change),
+        late.iter().map(input::change),
     );
     assert!(mesh.verdict(&unit("exposition", "ratings")).expect("a verdict").is_programmed());
-    mesh.update([&older_exposition, &older_binding].map(intake::change));
+    mesh.update([&older_exposition, &older_binding].map(input::change));
     let expected = [
         ("exposition", "reviews", true),
         ("exposition", "ratings", false),

@@ -20,7 +20,7 @@ use crate::announcements::{
     with_two_peers,
 };
 use crate::cases;
-use crate::mesh::{self, intake};
+use crate::mesh::{self, input};
 use crate::plan::{objects_of_kind, to_json as written};
 
 const M2: &str = "203.0.113.2:9080";
@@ -49,7 +49,7 @@ struct Cluster {
 impl Cluster {
     fn new(configs: Vec<MeshFedConfig>) -> Self {
         let mut translation = Translation::new(TranslationSettings::default());
-        translation.update(configs.into_iter().map(|config| intake::change(&config.build())));
+        translation.update(configs.into_iter().map(|config| input::change(&config.build())));
         translation.update(["shop", "bank"].map(|name| InputChange::Namespace(name.into(), true)));
         Self { translation, imports: Vec::new() }
     }
@@ -68,8 +68,8 @@ impl Cluster {
                 return;
             }
             let gone: Vec<_> = self.imports.iter().filter(|object| !wanted.contains(object)).collect();
-            self.translation.update(gone.into_iter().map(intake::removal));
-            self.translation.update(wanted.iter().map(intake::change));
+            self.translation.update(gone.into_iter().map(input::removal));
+            self.translation.update(wanted.iter().map(input::change));
             self.imports = wanted;
         }
         unreachable!("the imports never become stable");
@@ -82,7 +82,7 @@ impl Cluster {
     /// Returns the cluster after a restart, before any peer has answered.
     fn after_restart(&self, configs: Vec<MeshFedConfig>) -> Self {
         let mut again = Self::new(configs);
-        again.translation.update(self.imports.iter().map(intake::change));
+        again.translation.update(self.imports.iter().map(input::change));
         again.imports.clone_from(&self.imports);
         again
     }
@@ -143,9 +143,9 @@ fn an_import_is_visible_in_its_namespace_unless_configured_otherwise() {
     let mut cluster = Cluster::new(vec![blue_with_import()]);
     cluster.apply_changes([peer_connected("m2"), peer_announces("m2", M2)]);
     assert_eq!(facade_exports(&cluster), [".", "."]);
-    cluster.apply_changes([intake::change(&blue_with_import().discovery("export_to", json!(["*"])).build())]);
+    cluster.apply_changes([input::change(&blue_with_import().discovery("export_to", json!(["*"])).build())]);
     assert_eq!(facade_exports(&cluster), ["*", "*"]);
-    cluster.apply_changes([intake::change(&blue_with_import().discovery("export_to", json!(["."])).build())]);
+    cluster.apply_changes([input::change(&blue_with_import().discovery("export_to", json!(["."])).build())]);
     assert_eq!(facade_exports(&cluster), [".", "."]);
 }
 
@@ -194,10 +194,10 @@ fn a_user_changes_an_imports_port_by_editing_or_deleting_it() {
     cluster.apply_changes([peer_announces_as("m2", 3306, Protocol::Http)]);
     let mut edited = cluster.imports[0].clone();
     edited["spec"]["port"] = json!(3306);
-    cluster.apply_changes([intake::change(&edited)]);
+    cluster.apply_changes([input::change(&edited)]);
     assert_eq!(port_and_protocol(&cluster), "3306 \"tcp\"");
     assert!(changed_warning(&cluster).is_some(), "a warning about the protocol");
-    let freed = intake::removal(&cluster.imports.remove(0));
+    let freed = input::removal(&cluster.imports.remove(0));
     cluster.apply_changes([freed]);
     assert_eq!((port_and_protocol(&cluster), changed_warning(&cluster)), ("3306 \"http\"".into(), None));
 }
@@ -215,7 +215,7 @@ fn an_older_import_keeps_the_port_in_its_status() {
         json!({"announcement": {"peer": "m2", "port": 9080, "protocol": "tcp", "endpoints": [M2]}});
     let mut upgraded = Cluster::new(vec![blue_with_import()]);
     upgraded.apply_changes([
-        intake::change(&older),
+        input::change(&older),
         peer_connected("m2"),
         peer_announces_as("m2", 3306, Protocol::Http),
     ]);
@@ -328,7 +328,7 @@ fn a_withdrawal_does_not_give_the_name_to_another_peer() {
     let verdict = cluster.translation.verdict(&unit).expect("a verdict");
     assert!(!verdict.is_programmed(), "no traffic is routed to the service");
     // A user frees the name by deleting the import.
-    let freed = intake::removal(&cluster.imports.remove(0));
+    let freed = input::removal(&cluster.imports.remove(0));
     cluster.apply_changes([freed]);
     assert_eq!(cluster.import_summaries(), ["shop/reviews m3"]);
 }
@@ -372,10 +372,10 @@ fn names_in_use_are_not_imported() {
     let foreign = service("shop", "reviews").port("http", 80).build();
     for object in [own, by_alias, foreign] {
         let mut cluster = Cluster::new(vec![blue_with_import()]);
-        cluster.apply_changes([intake::change(&object), peer_announces("m2", M2)]);
+        cluster.apply_changes([input::change(&object), peer_announces("m2", M2)]);
         assert_eq!(cluster.import_summaries(), [""; 0], "{object}");
         assert!(cluster.find_warning("blue", Reason::NameHeld).is_some());
-        cluster.apply_changes([intake::removal(&object)]);
+        cluster.apply_changes([input::removal(&object)]);
         assert_eq!(cluster.import_summaries(), ["shop/reviews m2"]);
     }
     // The announced name is not a valid name of a Service.
@@ -398,7 +398,7 @@ fn imports_are_limited_and_the_oldest_stay() {
     let gone = InputChange::Announcement(peer_key("m2"), ObjectKey::new("shop", "m"), None);
     cluster.apply_changes([peer_connected("m2"), gone]);
     assert_eq!(cluster.import_summaries(), ["shop/a m2", "shop/n m2"]);
-    cluster.apply_changes([intake::change(&two().discovery("max_imports", 0).build())]);
+    cluster.apply_changes([input::change(&two().discovery("max_imports", 0).build())]);
     assert_eq!(cluster.import_summaries(), [""; 0]);
 }
 
@@ -406,11 +406,11 @@ fn imports_are_limited_and_the_oldest_stay() {
 fn switching_to_manual_removes_the_imports() {
     let mut cluster = Cluster::new(vec![blue_with_import()]);
     cluster.apply_changes([peer_announces("m2", M2)]);
-    cluster.apply_changes([intake::change(&blue_with_import().discovery("import", "Manual").build())]);
+    cluster.apply_changes([input::change(&blue_with_import().discovery("import", "Manual").build())]);
     assert_eq!(cluster.import_summaries(), [""; 0]);
-    cluster.apply_changes([intake::change(&blue_with_import().build())]);
+    cluster.apply_changes([input::change(&blue_with_import().build())]);
     assert_eq!(cluster.import_summaries(), ["shop/reviews m2"]);
-    cluster.apply_changes([intake::removal(&blue_with_import().build())]);
+    cluster.apply_changes([input::removal(&blue_with_import().build())]);
     assert_eq!(cluster.import_summaries(), [""; 0]);
 }
 
@@ -418,7 +418,7 @@ fn switching_to_manual_removes_the_imports() {
 #[test]
 fn without_an_api_server_imports_are_in_place() {
     let settings = TranslationSettings { coverage: InputCoverage::Partial, ..TranslationSettings::default() };
-    let mut translation = Translation::from_changes(settings, [intake::change(&blue_with_import().build())]);
+    let mut translation = Translation::from_changes(settings, [input::change(&blue_with_import().build())]);
     let unit = Unit::ServiceBinding(ObjectKey::new("shop", "reviews"));
     let peer = |translation: &Translation| {
         let imports: Vec<_> =
@@ -433,13 +433,12 @@ fn without_an_api_server_imports_are_in_place() {
     assert_eq!(peer(&translation), "\"m3\"");
     // A user frees the name by removing the relationship's imports, and the next peer holds it at once.
     translation.update([
-        intake::change(&blue_with_import().discovery("namespaces", json!(["bank"])).build()),
-        intake::change(&blue_with_import().build()),
+        input::change(&blue_with_import().discovery("namespaces", json!(["bank"])).build()),
+        input::change(&blue_with_import().build()),
     ]);
-    translation
-        .update([intake::change(&blue_with_import().discovery("namespaces", json!(["bank"])).build())]);
+    translation.update([input::change(&blue_with_import().discovery("namespaces", json!(["bank"])).build())]);
     assert_eq!((peer(&translation).as_str(), translation.verdict(&unit)), ("", None));
-    translation.update([intake::change(&blue_with_import().build())]);
+    translation.update([input::change(&blue_with_import().build())]);
     assert_eq!(peer(&translation), "\"m2\"");
 }
 
@@ -447,7 +446,7 @@ fn without_an_api_server_imports_are_in_place() {
 #[test]
 fn in_files_a_freed_name_is_imported_at_once() {
     let settings = TranslationSettings { coverage: InputCoverage::Partial, ..TranslationSettings::default() };
-    let mut translation = Translation::from_changes(settings, [intake::change(&only_m2().build())]);
+    let mut translation = Translation::from_changes(settings, [input::change(&only_m2().build())]);
     translation.update([peer_announces("m2", M2)]);
     let m4 = PeerKey::new(ObjectKey::new("yellow", "yellow"), "m4");
     let yellow = with_automatic_import(
@@ -455,10 +454,10 @@ fn in_files_a_freed_name_is_imported_at_once() {
     );
     let reviews = ObjectKey::new("shop", "reviews");
     translation.update([
-        intake::change(&yellow.build()),
+        input::change(&yellow.build()),
         InputChange::Announcement(m4, reviews.clone(), Some(flat_announcement(&reviews, M3))),
     ]);
-    translation.update([intake::removal(&only_m2().build())]);
+    translation.update([input::removal(&only_m2().build())]);
     let [import] = &objects_of_kind(&translation, GeneratedKind::ServiceBinding)[..] else {
         panic!("one import")
     };
@@ -487,7 +486,7 @@ proptest! {
         }
         // An import never has the name of a user's binding.
         for given in mesh.of_kind("ServiceBinding").filter(|given| given["metadata"]["labels"].is_null()) {
-            let key = intake::key(given);
+            let key = input::key(given);
             let over = |object: &emcee_core::plan::GeneratedObject| *object.namespace == *key.namespace && *object.name == *key.name;
             prop_assert!(!objects_of_kind(&translation, GeneratedKind::ServiceBinding).iter().any(over), "{}", given);
         }
@@ -503,8 +502,8 @@ proptest! {
             objects_of_kind(translation, GeneratedKind::ServiceBinding).into_iter().map(written).collect()
         };
         let wanted = imports(&translation);
-        let is_there = |import: &&Value| mesh.of_kind("ServiceBinding").any(|given| intake::key(given) == intake::key(import));
-        let new: Vec<_> = wanted.iter().filter(|import| !is_there(import)).map(intake::change).collect();
+        let is_there = |import: &&Value| mesh.of_kind("ServiceBinding").any(|given| input::key(given) == input::key(import));
+        let new: Vec<_> = wanted.iter().filter(|import| !is_there(import)).map(input::change).collect();
         translation.update(new);
         prop_assert_eq!(imports(&translation), wanted);
     }

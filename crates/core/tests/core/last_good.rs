@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use crate::cases;
-use crate::mesh::{self, GeneratedInput, MeshChange, intake};
+use crate::mesh::{self, GeneratedInput, MeshChange, input};
 use crate::plan::snapshot;
 
 fn binding_with(port: &Value) -> Value {
@@ -20,7 +20,7 @@ fn binding_with(port: &Value) -> Value {
 
 fn last_good_of(values: &[Value]) -> LastGood {
     let mut last_good = LastGood::new(TranslationSettings::default());
-    last_good.update(values.iter().map(intake::change));
+    last_good.update(values.iter().map(input::change));
     last_good
 }
 
@@ -31,7 +31,7 @@ fn a_resource_keeps_its_last_good_version_until_it_is_fixed_or_removed() {
     // This also holds if both versions arrive in one update.
     for mut last_good in [last_good_of(&[good.clone(), bad.clone()]), {
         let mut last_good = last_good_of(std::slice::from_ref(&good));
-        assert_eq!(last_good.update([intake::change(&bad)]), vec![unit.clone()]);
+        assert_eq!(last_good.update([input::change(&bad)]), vec![unit.clone()]);
         last_good
     }] {
         let verdict = last_good.verdict(&unit).expect("a verdict");
@@ -40,11 +40,11 @@ fn a_resource_keeps_its_last_good_version_until_it_is_fixed_or_removed() {
             snapshot(last_good.translation()),
             snapshot(last_good_of(std::slice::from_ref(&good)).translation())
         );
-        assert_eq!(last_good.update([intake::change(&good)]), vec![unit.clone()]);
+        assert_eq!(last_good.update([input::change(&good)]), vec![unit.clone()]);
         assert!(!last_good.verdict(&unit).expect("a verdict").keeps_last_good);
-        last_good.update([intake::change(&bad), intake::removal(&good)]);
+        last_good.update([input::change(&bad), input::removal(&good)]);
         assert_eq!(last_good.verdict(&unit), None);
-        last_good.update([intake::change(&bad)]);
+        last_good.update([input::change(&bad)]);
         assert!(!last_good.verdict(&unit).expect("a verdict").keeps_last_good, "there is no valid version");
     }
 }
@@ -64,12 +64,12 @@ fn an_invalid_secret_keeps_the_last_good_one_in_place() {
     let before = snapshot(last_good.translation());
     let certificate = |last_good: &LastGood| last_good.verdict(&unit).and_then(|verdict| verdict.certificate);
     assert_eq!(certificate(&last_good), Some(Ok(())));
-    assert!(last_good.update([intake::change(&bad)]).contains(&unit));
+    assert!(last_good.update([input::change(&bad)]).contains(&unit));
     assert_eq!(before, snapshot(last_good.translation()));
     assert!(matches!(certificate(&last_good), Some(Err(_))));
-    assert!(last_good.update([intake::change(&good)]).contains(&unit));
+    assert!(last_good.update([input::change(&good)]).contains(&unit));
     assert_eq!(certificate(&last_good), Some(Ok(())));
-    last_good.update([intake::removal(&good)]);
+    last_good.update([input::removal(&good)]);
     assert!(matches!(certificate(&last_good), Some(Err(_))), "deleting the Secret takes effect");
 }
 
@@ -77,7 +77,7 @@ fn an_invalid_secret_keeps_the_last_good_one_in_place() {
 fn a_future_certificate_is_not_used_while_another_is_valid() {
     let secret = |leaf: &Leaf| {
         let pair = Ca::shared("blue").issue(leaf);
-        intake::change(&secret_tls("blue", "blue").label("relationship", "blue").pair(&pair).build())
+        input::change(&secret_tls("blue", "blue").label("relationship", "blue").pair(&pair).build())
     };
     let at = |now: &str| TranslationSettings {
         now: now.parse().expect("a time"),
@@ -117,12 +117,12 @@ proptest! {
         let manually = |object: &GeneratedInput| {
             let mut object = object.clone();
             mesh::import_manually(&mut object);
-            intake::change(&object.0)
+            input::change(&object.0)
         };
         let first = mesh.objects.iter().map(|object| (object.id(), manually(object)));
         let steps = batches.iter().flatten().filter_map(|step| match step {
             MeshChange::Put(object) => Some((object.id(), manually(object))),
-            MeshChange::Remove(object) => Some((object.id(), intake::removal(&object.0))),
+            MeshChange::Remove(object) => Some((object.id(), input::removal(&object.0))),
             MeshChange::Settings(_) => None,
         });
         let history: Vec<_> = first.chain(steps).collect();

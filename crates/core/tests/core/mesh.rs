@@ -4,10 +4,10 @@
 //! Objects are JSON as users and the API server write them, and are parsed like inputs in production. Invalid objects
 //! are part of a mesh too.
 
-mod discovery;
-pub(crate) mod intake;
+pub(crate) mod cluster_objects;
+pub(crate) mod input;
+mod peer_changes;
 mod resources;
-pub(crate) mod surroundings;
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
@@ -66,7 +66,7 @@ pub(crate) struct Mesh {
 
 impl Mesh {
     pub(crate) fn changes(&self) -> Vec<InputChange> {
-        self.objects.iter().map(|object| intake::change(&object.0)).collect()
+        self.objects.iter().map(|object| input::change(&object.0)).collect()
     }
 
     pub(crate) fn translate(&self) -> Translation {
@@ -103,11 +103,11 @@ pub(crate) fn mesh() -> BoxedStrategy<Mesh> {
         vec(resources::binding(), 0..7),
     );
     let surroundings = (
-        vec(discovery::peer_object(), 0..20),
-        vec(surroundings::service(), 2..7),
-        vec(surroundings::workload(), 0..8),
-        vec(surroundings::policy(), 1..5),
-        vec(surroundings::secret(), 1..5),
+        vec(peer_changes::peer_object(), 0..20),
+        vec(cluster_objects::service(), 2..7),
+        vec(cluster_objects::workload(), 0..8),
+        vec(cluster_objects::policy(), 1..5),
+        vec(cluster_objects::secret(), 1..5),
     );
     (settings(), resources, surroundings)
         .prop_map(|(settings, resources, surroundings)| {
@@ -157,11 +157,11 @@ fn any_object() -> BoxedStrategy<GeneratedInput> {
         2 => resources::fed_config(),
         2 => resources::exposition(),
         2 => resources::binding(),
-        2 => discovery::peer_object(),
-        1 => surroundings::service(),
-        1 => surroundings::workload(),
-        1 => surroundings::policy(),
-        1 => surroundings::secret(),
+        2 => peer_changes::peer_object(),
+        1 => cluster_objects::service(),
+        1 => cluster_objects::workload(),
+        1 => cluster_objects::policy(),
+        1 => cluster_objects::secret(),
     ]
     .boxed()
 }
@@ -175,7 +175,7 @@ fn settings() -> BoxedStrategy<TranslationSettings> {
     // The generated certificates are valid, in their last month, or expired.
     let now = select(vec!["2026-11-23T00:00:00Z", "2026-12-20T00:00:00Z", "2027-06-01T00:00:00Z"]);
     let revision = proptest::option::weighted(0.2, Just("canary".to_owned()));
-    let root_hash = select(vec![None, Some(discovery::ROOT_HASH.to_owned()), Some("ffff".to_owned())]);
+    let root_hash = select(vec![None, Some(peer_changes::ROOT_HASH.to_owned()), Some("ffff".to_owned())]);
     (knowledge, allowed, now, revision, root_hash)
         .prop_map(|(knowledge, gateway_namespaces, now, revision, root_hash)| TranslationSettings {
             coverage: knowledge,

@@ -6,7 +6,7 @@ use emcee_core::translate::Translation;
 use emcee_testkit::prelude::*;
 use serde_json::{Value, json};
 
-use crate::mesh::intake;
+use crate::mesh::input;
 
 const INVALID_NAMES: [&str; 16] = [
     "",
@@ -52,7 +52,7 @@ fn namespaced_objects() -> Vec<Value> {
 
 #[track_caller]
 fn assert_ignored(object: &Value, field: &str) {
-    let change = intake::change(object);
+    let change = input::change(object);
     let at = change.name_problem().map(|problem| problem.field);
     assert_eq!(at.as_deref(), Some(field), "{object}");
     let mut translation = Translation::new(TranslationSettings {
@@ -69,7 +69,7 @@ fn is_empty(inputs: &Inputs) -> bool {
 #[test]
 fn objects_of_every_kind_with_invalid_names_are_ignored() {
     for object in namespaced_objects() {
-        assert_eq!(intake::change(&object).name_problem(), None, "{object}");
+        assert_eq!(input::change(&object).name_problem(), None, "{object}");
         for bad in INVALID_NAMES {
             let with = |field: &str, value: &str| {
                 let mut object = object.clone();
@@ -104,11 +104,11 @@ fn names_within_objects_are_checked() {
 #[test]
 fn a_new_version_with_an_invalid_name_is_ignored() {
     let good = service("shop", "x").port("http", 80).build();
-    let mut translation = Translation::from_changes(TranslationSettings::default(), [intake::change(&good)]);
+    let mut translation = Translation::from_changes(TranslationSettings::default(), [input::change(&good)]);
     let before = translation.inputs().find_service(&ObjectKey::new("shop", "x")).cloned();
     let mut bad = good;
     bad["spec"]["ports"][0]["name"] = json!("..");
-    translation.update([intake::change(&bad)]);
+    translation.update([input::change(&bad)]);
     assert_eq!(translation.inputs().find_service(&ObjectKey::new("shop", "x")).cloned(), before);
     assert!(before.is_some());
     let gone = InputChange::Workload(WorkloadKind::Pod, ObjectKey::new("..", "x"), None);

@@ -13,7 +13,7 @@ use emcee_testkit::prelude::*;
 use serde_json::{Value, json};
 
 use crate::announcements::{peer_announces, peer_connected};
-use crate::mesh::intake;
+use crate::mesh::input;
 use crate::plan::{find_fields, objects_of_kind, to_json as written};
 
 const PEER_IDENTITY: [&str; 1] = ["spiffe://m2.example/ns/a/sa/b"];
@@ -54,7 +54,7 @@ fn translate(objects: &[Value]) -> Translation {
     let pair = valid_pair("m1.blue.example");
     let secret = secret_tls("blue", "blue").label("relationship", "blue").pair(&pair).build();
     let now = "2026-06-01T00:00:00Z".parse().expect("a time");
-    let changes = objects.iter().chain([&secret]).map(intake::change);
+    let changes = objects.iter().chain([&secret]).map(input::change);
     Translation::from_changes(TranslationSettings { now, ..settings }, changes)
 }
 
@@ -262,7 +262,7 @@ fn short_names_of_services_are_refused_as_endpoints() {
 fn translation_following(config: MeshFedConfig, address: &str) -> Translation {
     let reviews = binding("shop", "reviews").fed("blue").alias("far").build();
     let mut changes = vec![peer_connected("m2"), peer_announces("m2", address)];
-    changes.extend([config.build(), reviews].iter().chain(&cluster()).map(intake::change));
+    changes.extend([config.build(), reviews].iter().chain(&cluster()).map(input::change));
     Translation::from_changes(TranslationSettings::default(), changes)
 }
 
@@ -292,9 +292,9 @@ fn an_announcement_is_validated_again_when_a_pod_gets_its_address() {
     let stands = |translation: &Translation| translation.verdict(&unit).is_some_and(|it| it.is_programmed());
     assert!(stands(&translation));
     let late = pod("bank", "late").container("app", 80).running("172.16.1.8").build();
-    translation.update([intake::change(&late)]);
+    translation.update([input::change(&late)]);
     assert!(!stands(&translation));
-    translation.update([intake::removal(&late)]);
+    translation.update([input::removal(&late)]);
     assert!(stands(&translation));
 }
 
@@ -302,7 +302,7 @@ fn an_announcement_is_validated_again_when_a_pod_gets_its_address() {
 fn unknown_cluster_networks_cause_a_warning() {
     let warns = |settings: TranslationSettings, config: MeshFedConfig, objects: &[Value]| {
         let config = config.unset("/spec/tls_context_selector").build();
-        let changes = objects.iter().chain([&config]).map(intake::change);
+        let changes = objects.iter().chain([&config]).map(input::change);
         let translation = Translation::from_changes(settings, changes);
         let verdict =
             translation.verdict(&Unit::MeshFedConfig(ObjectKey::new("blue", "blue"))).expect("a verdict");
@@ -374,7 +374,7 @@ fn refused_bindings_claim_nothing() {
             gateway_namespaces: vec!["edges".into()],
             ..TranslationSettings::default()
         };
-        let changes = gateway.iter().chain(&objects).map(intake::change);
+        let changes = gateway.iter().chain(&objects).map(input::change);
         let translation = Translation::from_changes(settings, changes);
         let honest = Unit::ServiceBinding(ObjectKey::new("shop", "reviews"));
         [binding_verdict(&translation), translation.verdict(&honest).expect("a verdict")]

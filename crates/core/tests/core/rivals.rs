@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use crate::cases;
-use crate::mesh::intake;
+use crate::mesh::input;
 use crate::plan::{objects_of_kind, snapshot, to_json};
 
 /// Maximum bindings of a facade.
@@ -46,7 +46,7 @@ fn rival_exposition(age: usize, alias: &str) -> Value {
 
 fn translation(objects: impl IntoIterator<Item = Value>) -> Translation {
     let changes: Vec<InputChange> =
-        [relationship()].into_iter().chain(objects).map(|it| intake::change(&it)).collect();
+        [relationship()].into_iter().chain(objects).map(|it| input::change(&it)).collect();
     Translation::from_changes(TranslationSettings::default(), changes)
 }
 
@@ -117,7 +117,7 @@ fn a_change_of_one_rival_affects_only_compared_rivals() {
     ];
     for (change, most) in changes {
         let before = mesh.work_counters();
-        let ran = mesh.update([intake::change(&change)]);
+        let ran = mesh.update([input::change(&change)]);
         let effort = mesh.work_counters();
         assert!(ran.len() <= most, "{} units ran after {change}", ran.len());
         assert!(effort.unit_runs - before.unit_runs <= 3, "{change}");
@@ -145,7 +145,7 @@ fn a_facade_has_the_ports_of_its_oldest_bindings() {
     let words = verdict(&mesh, LIMIT).refusals[0].to_string();
     assert!(words.contains("shop/front") && words.contains("100") && words.contains("spec.alias"), "{words}");
 
-    let ran = mesh.update([intake::removal(&rival_binding(3, "front", port_number(3), "*"))]);
+    let ran = mesh.update([input::removal(&rival_binding(3, "front", port_number(3), "*"))]);
     assert_eq!(ports(&mesh), (1..=101).filter(|port| *port != 4).collect());
     assert!(ran.contains(&Unit::ServiceBinding(ObjectKey::new("shop", "b100"))), "{ran:?}");
     assert!(verdict(&mesh, LIMIT).is_programmed() && !verdict(&mesh, LIMIT + 1).is_programmed());
@@ -170,7 +170,7 @@ fn the_oldest_bindings_of_a_namespace_keep_their_slots_in_a_relationship() {
     let own = |n: usize| rival_binding(n, &format!("facade-{n}"), 80, "*");
     let mut mesh = translation((0..=PLACES).map(own));
     let elsewhere = binding("bank", "young").fed("blue").port(80).endpoints(["203.0.113.7:15443"]);
-    mesh.update([intake::change(&elsewhere.uid("999999").build())]);
+    mesh.update([input::change(&elsewhere.uid("999999").build())]);
     let reason = |mesh: &Translation, namespace: &str, name: &str| {
         let verdict =
             mesh.verdict(&Unit::ServiceBinding(ObjectKey::new(namespace, name))).expect("a verdict");
@@ -186,7 +186,7 @@ fn the_oldest_bindings_of_a_namespace_keep_their_slots_in_a_relationship() {
         0
     );
 
-    let ran = mesh.update([intake::removal(&own(7))]);
+    let ran = mesh.update([input::removal(&own(7))]);
     assert!(ran.contains(&last), "{ran:?}");
     assert!(mesh.verdict(&last).expect("a verdict").is_programmed());
     assert!(!mesh.objects_of(&Unit::Facade(ObjectKey::new("shop", "facade-10000"))).is_empty());
@@ -234,7 +234,7 @@ proptest! {
             crowd.insert(age, new);
             let change = rival_object((age, new));
             let before = results(&followed);
-            let ran: BTreeSet<_> = followed.update([if new.0 { intake::change(&change) } else { intake::removal(&change) }]).into_iter().collect();
+            let ran: BTreeSet<_> = followed.update([if new.0 { input::change(&change) } else { input::removal(&change) }]).into_iter().collect();
             let after = results(&followed);
             for unit in before.keys().chain(after.keys()) {
                 prop_assert!(before.get(unit) == after.get(unit) || ran.contains(unit), "{}", unit);

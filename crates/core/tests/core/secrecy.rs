@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::cases;
 use crate::mesh;
-use crate::mesh::surroundings::PAIRS;
+use crate::mesh::cluster_objects::PAIRS;
 use crate::plan::{is_secret, to_json};
 
 proptest! {

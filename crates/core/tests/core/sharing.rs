@@ -8,7 +8,7 @@ use emcee_core::translate::Translation;
 use emcee_testkit::prelude::*;
 use serde_json::Value;
 
-use crate::mesh::intake;
+use crate::mesh::input;
 use crate::plan::{object_id, objects_of_kind, servers, text_set, to_json};
 
 const PEER_IDENTITY: [&str; 1] = ["spiffe://cluster.local/ns/shop/sa/reviews"];
@@ -49,7 +49,7 @@ fn edge_binding(name: &str, fed: &str) -> emcee_testkit::objects::emcee::Service
 fn translate(objects: &[Value]) -> Translation {
     let settings =
         TranslationSettings { gateway_namespaces: vec!["edges".into()], ..TranslationSettings::default() };
-    Translation::from_changes(settings, objects.iter().map(intake::change))
+    Translation::from_changes(settings, objects.iter().map(input::change))
 }
 
 #[track_caller]

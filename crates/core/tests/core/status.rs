@@ -9,7 +9,7 @@ use emcee_testkit::prelude::*;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::mesh::intake;
+use crate::mesh::input;
 
 fn resource(kind: &'static str) -> ObjectRef {
     ObjectRef { kind, key: ObjectKey::new("shop", "reviews") }
@@ -28,7 +28,7 @@ fn condition<'a>(status: &'a Value, type_: &str) -> &'a Value {
 fn verdict(objects: &[Value]) -> ResourceVerdict {
     let translation = Translation::from_changes(
         emcee_core::inputs::TranslationSettings::default(),
-        objects.iter().map(intake::change),
+        objects.iter().map(input::change),
     );
     translation
         .verdict(&Unit::ServiceExposition(ObjectKey::new("shop", "reviews")))
@@ -156,7 +156,7 @@ fn fields_of_other_writers_are_kept() {
     let blue = flat("blue").unset("/spec/tls_context_selector").peer(Peer::new("m2", ["m2.example"]));
     let translation = Translation::from_changes(
         emcee_core::inputs::TranslationSettings::default(),
-        [intake::change(&blue.peer(Peer::new("m3", ["m3.example"])).build())],
+        [input::change(&blue.peer(Peer::new("m3", ["m3.example"])).build())],
     );
     let verdict =
         translation.verdict(&Unit::MeshFedConfig(ObjectKey::new("blue", "blue"))).expect("a verdict");

@@ -10,7 +10,7 @@ use emcee_testkit::objects::emcee::MeshFedConfig;
 use emcee_testkit::prelude::*;
 
 use crate::announcements::flat_announcement;
-use crate::mesh::intake;
+use crate::mesh::input;
 
 fn settings(aliases: &[&str]) -> TranslationSettings {
     let aliases = aliases.iter().map(|&alias| alias.to_owned()).collect();
@@ -36,11 +36,11 @@ fn m2(trust_domains: &[&str]) -> Peer {
 }
 
 fn exposition_change() -> InputChange {
-    intake::change(&exposition("shop", "reviews").port(80).fed("blue").build())
+    input::change(&exposition("shop", "reviews").port(80).fed("blue").build())
 }
 
 fn translate(aliases: &[&str], configs: Vec<MeshFedConfig>) -> Translation {
-    let changes: Vec<_> = configs.into_iter().map(|config| intake::change(&config.build())).collect();
+    let changes: Vec<_> = configs.into_iter().map(|config| input::change(&config.build())).collect();
     Translation::from_changes(settings(aliases), changes.into_iter().chain([exposition_change()]))
 }
 
@@ -102,7 +102,7 @@ fn callers_of_unaccepted_trust_domains_cause_a_warning() {
 #[test]
 fn in_flat_the_warning_exists_while_a_service_is_exposed() {
     let config = styles(&m2(&["m2.example"]))[2].1.clone();
-    let mut translation = Translation::from_changes(settings(&[]), [intake::change(&config.build())]);
+    let mut translation = Translation::from_changes(settings(&[]), [input::change(&config.build())]);
     let trust_domain_warning =
         |translation: &Translation| warning(translation, "blue", Reason::TrustDomainNotAccepted).is_some();
     assert!(!trust_domain_warning(&translation));
@@ -111,7 +111,7 @@ fn in_flat_the_warning_exists_while_a_service_is_exposed() {
     translation.update([InputChange::Exposition(ObjectKey::new("shop", "reviews"), None)]);
     assert!(!trust_domain_warning(&translation));
     let elsewhere = exposition("shop", "reviews").port(80).fed("red").build();
-    translation.update([intake::change(&elsewhere)]);
+    translation.update([input::change(&elsewhere)]);
     assert!(!trust_domain_warning(&translation));
 }
 
@@ -149,7 +149,7 @@ fn in_files_the_warning_names_the_flag() {
     let config = styles(&m2(&["m2.example"]))[0].1.clone();
     let settings = TranslationSettings { coverage: InputCoverage::Partial, ..settings(&[]) };
     let translation =
-        Translation::from_changes(settings, [intake::change(&config.build()), exposition_change()]);
+        Translation::from_changes(settings, [input::change(&config.build()), exposition_change()]);
     let words = warning(&translation, "blue", Reason::TrustDomainNotAccepted).expect("a warning");
     assert!(words.contains("--trust-domain-aliases"), "{words}");
 }

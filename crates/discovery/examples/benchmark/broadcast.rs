@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result};
 use emcee_discovery::PeerRef;
-use emcee_discovery::session::{DeltaServerStream, DeltaStreamLimits};
-use emcee_discovery::shelf::ResourceCache;
+use emcee_discovery::cache::ResourceCache;
+use emcee_discovery::server_stream::{DeltaServerStream, DeltaStreamLimits};
 use emcee_discovery::tls::{TlsRelationships, accept};
 use emcee_discovery::wire::{DeltaDiscoveryRequest, ENDPOINT_SLICE};
 use futures_util::stream::{self, BoxStream, Stream, StreamExt as _};
@@ -22,9 +22,9 @@ use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::{Request, Response, Status, Streaming};
 use tower::service_fn;
 
+use crate::announcements::announce_service;
 use crate::credentials::{Credentials, RELATIONSHIP};
-use crate::lines::{parse_change, print_line, run_commands, unix_nanos};
-use crate::offers::announce_service;
+use crate::line_protocol::{parse_change, print_line, run_commands, unix_nanos};
 
 /// Maximum number of changes that a subscriber may lag behind.
 const MAX_LAG: usize = 64;

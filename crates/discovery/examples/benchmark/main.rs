@@ -10,10 +10,10 @@
 //! Each process reads commands from stdin, answers on stdout, and ends when stdin ends. `emcee-testbed bench
 //! discovery` starts them. They are in this crate because the test bed must not know the internals of Emcee.
 
+mod announcements;
 mod broadcast;
 mod credentials;
-mod lines;
-mod offers;
+mod line_protocol;
 mod server;
 mod subscribers;
 

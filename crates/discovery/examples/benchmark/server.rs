@@ -9,9 +9,9 @@ use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 
+use crate::announcements::announce_service;
 use crate::credentials::Credentials;
-use crate::lines::{parse_change, print_line, run_commands, unix_nanos};
-use crate::offers::announce_service;
+use crate::line_protocol::{parse_change, print_line, run_commands, unix_nanos};
 
 pub(crate) fn run(credentials: &Credentials, services: usize) -> Result<()> {
     let cache = Arc::new(SharedCache::new());

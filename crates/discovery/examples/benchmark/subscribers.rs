@@ -24,7 +24,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use crate::credentials::{Credentials, RELATIONSHIP, SERVER_MESH};
-use crate::lines::{print_line, run_commands, unix_nanos};
+use crate::line_protocol::{print_line, run_commands, unix_nanos};
 
 /// Subscribers that connect at once. The server allows at most 512 handshakes in progress.
 const MAX_CONCURRENT_CONNECTS: usize = 64;

@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 
-use super::trouble::ConnectError;
+use super::connect_error::ConnectError;
 use crate::grpc::{ClientConnection, ReceiveError};
 use crate::tls::{AuthenticatedPeer, TlsError, TlsRelationship, connect};
 

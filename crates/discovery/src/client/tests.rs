@@ -20,8 +20,8 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::*;
+use crate::endpoint_slice::encode_announcement;
 use crate::grpc::{CONTENT_TYPE, MessageReader, MessageSender, message_channel};
-use crate::slice::encode_announcement;
 use crate::tls::{SubjectAltName, TlsIdentity, TlsRelationship, accept};
 use crate::wire::{DeltaDiscoveryRequest, DeltaDiscoveryResponse, ENDPOINT_SLICE};
 

@@ -19,12 +19,12 @@ use tokio_rustls::server::TlsStream;
 use tonic::Status;
 use tracing::{debug, info};
 
-use super::frames::{FrameCountingStream, FrameLimiter};
+use super::frame_limiter::{FrameCountingStream, FrameLimiter};
 use super::stream::DeltaStreamTask;
 use super::{ServerLimits, ServerShared};
-use crate::audience::PeerRef;
+use crate::evicting_slots::EvictableSlot;
 use crate::grpc::{self, MessageBody};
-use crate::places::EvictableSlot;
+use crate::peer_ref::PeerRef;
 use crate::tls::{AuthenticatedPeer, ReverifyError};
 use crate::wire;
 

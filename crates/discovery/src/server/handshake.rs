@@ -10,9 +10,9 @@ use tokio::time::{Instant, timeout};
 use tokio_rustls::server::TlsStream;
 use tracing::{debug, info};
 
-use crate::places::{EvictingSlots, SlotTicket};
+use crate::evicting_slots::{EvictingSlots, SlotTicket};
+use crate::lane_scheduler::LaneScheduler;
 use crate::tls::{AcceptError, AuthenticatedPeer, TlsRelationships, read_client_hello};
-use crate::turns::LaneScheduler;
 
 /// Handshakes that compute at once. The others wait in their lanes.
 const CONCURRENT_COMPUTATIONS: usize = 1;

@@ -12,12 +12,12 @@ use tonic::{Code, Status};
 use tracing::debug;
 
 use super::ServerShared;
-use super::frames::FrameLimiter;
-use super::requests::RateLimiter;
-use crate::audience::PeerRef;
+use super::frame_limiter::FrameLimiter;
+use super::rate_limiter::RateLimiter;
+use crate::evicting_slots::EvictableSlot;
 use crate::grpc::{MessageReader, MessageSender, ReceiveError};
-use crate::places::EvictableSlot;
-use crate::session::{DeltaServerStream, DeltaStreamError};
+use crate::peer_ref::PeerRef;
+use crate::server_stream::{DeltaServerStream, DeltaStreamError};
 use crate::wire::DeltaDiscoveryRequest;
 
 /// How long the client may take to receive the final status of a stream.

@@ -14,8 +14,8 @@ use tokio::time::timeout;
 use tokio_rustls::server::TlsStream;
 use tokio_rustls::{LazyConfigAcceptor, StartHandshake};
 
-use super::authenticated::AuthenticatedPeer;
-use super::refusal::{PeerCertificateError, TlsRole};
+use super::authenticated_peer::AuthenticatedPeer;
+use super::certificate_error::{PeerCertificateError, TlsRole};
 use super::relationship::{TlsRelationship, TlsRelationships};
 use super::{ALPN, as_rustls_error, crypto_provider, relationship_from_server_name};
 

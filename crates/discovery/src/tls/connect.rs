@@ -10,8 +10,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::authenticated::AuthenticatedPeer;
-use super::refusal::{PeerCertificateError, TlsRole};
+use super::authenticated_peer::AuthenticatedPeer;
+use super::certificate_error::{PeerCertificateError, TlsRole};
 use super::relationship::TlsRelationship;
 use super::{ALPN, as_rustls_error, discovery_server_name};
 

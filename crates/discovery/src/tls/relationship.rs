@@ -9,11 +9,11 @@ use rustls::sign::SingleCertAndKey;
 use rustls::{ClientConfig, ServerConfig};
 use rustls_pki_types::{CertificateDer, UnixTime};
 
-use super::material::TlsIdentity;
-use super::name::{SubjectAltName, format_names};
-use super::refusal::{PeerCertificateError, TlsRole};
-use super::trust::VerifiedCertificate;
-use super::verifier::{ClientVerifier, ServerVerifier};
+use super::certificate_error::{PeerCertificateError, TlsRole};
+use super::identity::TlsIdentity;
+use super::rustls_verifiers::{ClientVerifier, ServerVerifier};
+use super::subject_alt_name::{SubjectAltName, format_names};
+use super::trust_store::VerifiedCertificate;
 use super::{ALPN, crypto_provider};
 
 /// Why the configuration of TLS versions cannot fail.

@@ -2,14 +2,14 @@
 //!
 //! To run more cases: `PROPTEST_CASES=5000 cargo test -p emcee-discovery --test discovery`.
 
+mod cache;
+mod client_stream;
 mod conversation;
 mod hostile;
-mod judged;
 mod link;
 mod model;
-mod session;
-mod shelf;
-mod subscription;
+mod revalidation;
+mod server_stream;
 mod trace;
 
 use proptest::test_runner::Config;

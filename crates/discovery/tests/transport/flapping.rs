@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use emcee_discovery::cache::PeerVisibility;
 use emcee_discovery::client::PeerEvent;
+use emcee_discovery::client_stream::AnnouncementEvent;
 use emcee_discovery::server::{ServerLimits, SharedCache};
-use emcee_discovery::shelf::PeerVisibility;
-use emcee_discovery::subscription::AnnouncementEvent;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use emcee_discovery::PeerRef;
+use emcee_discovery::cache::PeerVisibility;
 use emcee_discovery::client::UnreachableReason;
 use emcee_discovery::server::ServerLimits;
-use emcee_discovery::shelf::PeerVisibility;
 use emcee_discovery::tls::discovery_server_name;
 use emcee_testkit::certs::TlsPair;
 use rustls::{ClientConfig, ClientConnection};

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use emcee_discovery::PeerRef;
+use emcee_discovery::cache::PeerVisibility;
 use emcee_discovery::client::PeerEvent;
 use emcee_discovery::grpc::{BidiStream, ClientConnection, ReceiveError};
 use emcee_discovery::server::ServerLimits;
-use emcee_discovery::shelf::PeerVisibility;
 use emcee_discovery::tls::connect;
 use emcee_discovery::wire::{self, DeltaDiscoveryRequest, DeltaDiscoveryResponse, ENDPOINT_SLICE};
 use prost::bytes::Bytes;

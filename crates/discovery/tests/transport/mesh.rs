@@ -12,12 +12,12 @@ use emcee_core::mode::Mode;
 use emcee_core::names;
 use emcee_core::protocol::Protocol;
 use emcee_discovery::PeerRef;
+use emcee_discovery::cache::PeerVisibility;
 use emcee_discovery::client::{
     AnnouncementValidator, PeerEvent, PeerEventStream, PeerTarget, UnreachableReason, subscribe_to_peer,
 };
+use emcee_discovery::client_stream::{AnnouncementEvent, DeltaClientSettings};
 use emcee_discovery::server::{ServerLimits, SharedCache, XdsServer};
-use emcee_discovery::shelf::PeerVisibility;
-use emcee_discovery::subscription::{AnnouncementEvent, DeltaClientSettings};
 use emcee_discovery::tls::{TlsRelationship, TlsRelationships};
 use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};

@@ -5,8 +5,8 @@ use std::sync::{Arc, LazyLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use emcee_discovery::cache::PeerVisibility;
 use emcee_discovery::grpc::ClientConnection;
-use emcee_discovery::shelf::PeerVisibility;
 use emcee_discovery::tls::{TlsRelationship, connect, discovery_server_name};
 use emcee_discovery::wire::{self, DeltaDiscoveryRequest, DeltaDiscoveryResponse};
 use prost::bytes::Bytes;

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use emcee_core::catalogue::Announcement;
 use emcee_discovery::PeerRef;
+use emcee_discovery::cache::PeerVisibility;
 use emcee_discovery::client::{AnnouncementValidator, PeerEvent, UnreachableReason};
+use emcee_discovery::client_stream::AnnouncementEvent;
+use emcee_discovery::endpoint_slice::{MAX_ENDPOINTS, encode_announcement};
 use emcee_discovery::server::ServerLimits;
-use emcee_discovery::shelf::PeerVisibility;
-use emcee_discovery::slice::{MAX_ENDPOINTS, encode_announcement};
-use emcee_discovery::subscription::AnnouncementEvent;
 use emcee_discovery::tls::TlsRelationships;
 use emcee_discovery::wire;
 use emcee_testkit::certs::{Ca, Leaf, unix};
@@ -235,7 +235,7 @@ async fn a_server_announces_its_shutdown() {
 async fn announced_addresses_of_the_peer_are_tried_if_the_configured_one_fails() {
     let m1 = TestMesh::start_m1().await;
     let mut itself = announcement("blue", "discovery", 1);
-    itself.key = emcee_discovery::slice::discovery_announcement_key();
+    itself.key = emcee_discovery::endpoint_slice::discovery_announcement_key();
     itself.server_name = emcee_discovery::tls::discovery_server_name("blue");
     itself.endpoints = vec![m1.endpoint()];
     let mut target = peer_target("blue", ["127.0.0.1:1".parse().unwrap()]);

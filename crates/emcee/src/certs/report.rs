@@ -5,8 +5,8 @@ use std::io::{self, Write};
 use super::{
     folder::{CertsFolder, FolderContents},
     issue::to_timestamp,
+    plan::{CertsPlan, FileAction, MeshOutcome},
     request::CertsRequest,
-    work::{CertsPlan, FileAction, MeshOutcome},
 };
 
 pub(super) fn write_report(

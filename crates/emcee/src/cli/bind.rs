@@ -1,6 +1,6 @@
 //! `emcee bind`: creates ServiceBindings for announced services.
 
-mod document;
+mod openapi_document;
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -12,9 +12,9 @@ use kube::Client;
 use serde_json::{Value, json};
 
 use super::ExitStatus;
+use super::common_args::{MeshSettings, dns_label};
 use super::relationships::{KnownRelationships, assumed_selector};
-use super::sources::{MeshSettings, dns_label};
-use super::written::{WriteArgs, WriteMode, validate_and_write};
+use super::write_resources::{WriteArgs, WriteMode, validate_and_write};
 use crate::catalogue::{BindingOptions, dynamic_binding};
 use crate::cluster::read::block_on;
 use crate::console::Console;
@@ -122,7 +122,7 @@ async fn bind_services(
     };
     let bindings = match (&args.service, &args.catalogue) {
         (Some(service), _) => args.binding_for_service(service, relationships.as_ref(), console)?,
-        (None, Some(path)) => document::read_bindings(path, args, relationships.as_ref(), console)?,
+        (None, Some(path)) => openapi_document::read_bindings(path, args, relationships.as_ref(), console)?,
         // Not reached: clap requires one of the two.
         (None, None) => None,
     };

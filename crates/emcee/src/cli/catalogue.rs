@@ -1,19 +1,19 @@
 //! `emcee catalogue`: prints what peers announce and what is announced to them.
 
-pub(super) mod admin;
+pub(super) mod admin_client;
+mod catalogue_table;
 mod remote;
 pub(super) mod source;
-mod table;
 
 use anyhow::Context as _;
 use clap::Args;
 use emcee_controller::CatalogueState;
 
-use self::admin::AdminClientArgs;
+use self::admin_client::AdminClientArgs;
 use self::remote::RemoteArgs;
 use self::source::{SourceArgs, SourceError};
 use super::ExitStatus;
-use super::table::OutputFormat;
+use super::output_format::OutputFormat;
 use crate::catalogue::CatalogueView;
 use crate::console::Console;
 
@@ -65,7 +65,7 @@ pub(super) fn run(args: &CatalogueArgs, console: &mut Console<'_>) -> anyhow::Re
         return print_from_source(args, console);
     }
     let catalogue = args.fetch_catalogue()?;
-    console.print_data(&args.output.format_output(&catalogue, table::render_catalogue)?)?;
+    console.print_data(&args.output.format_output(&catalogue, catalogue_table::render_catalogue)?)?;
     // Only the replica that holds the Lease follows peers.
     if !catalogue.follows {
         console.print_note(STANDBY_NOTE)?;
@@ -82,7 +82,7 @@ fn print_from_source(args: &CatalogueArgs, console: &mut Console<'_>) -> anyhow:
     };
     let catalogue =
         CatalogueView::from_offers(&CatalogueState { follows_peers: false, reports: found.reports });
-    console.print_data(&args.output.format_output(&catalogue, table::render_catalogue)?)?;
+    console.print_data(&args.output.format_output(&catalogue, catalogue_table::render_catalogue)?)?;
     if found.from_cluster {
         console.print_note(STATUS_ONLY_NOTE)?;
     }

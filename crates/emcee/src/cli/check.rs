@@ -11,8 +11,8 @@ use emcee_core::problem;
 use emcee_core::translate::{Translation, Unit};
 
 use crate::console::Console;
-use crate::intake::{self, DEFAULT_NAMESPACE, DocumentInputs};
-use crate::manifest::{DuplicateObject, FileProblem, LoadedManifests, ManifestDocument, find_duplicates};
+use crate::inputs::{self, DEFAULT_NAMESPACE, DocumentInputs};
+use crate::yaml::{DuplicateObject, FileProblem, LoadedManifests, ManifestDocument, find_duplicates};
 
 /// Result of translating files, with all messages for the user.
 pub(super) struct CheckReport {
@@ -45,7 +45,7 @@ pub(super) fn check_documents(
     policy: DuplicatePolicy,
 ) -> CheckReport {
     let LoadedManifests { documents, problems, .. } = reading;
-    let mut intake = DocumentInputs::from_documents(&documents, &settings.cluster_domain);
+    let mut inputs = DocumentInputs::from_documents(&documents, &settings.cluster_domain);
     let mut refusals = problems;
     // Several files of one mesh may contain the same Namespace.
     let (again, elsewhere): (Vec<_>, Vec<_>) = find_duplicates(&documents, DEFAULT_NAMESPACE)
@@ -54,21 +54,21 @@ pub(super) fn check_documents(
         .partition(|pair| policy == DuplicatePolicy::Refused || pair.first.file == pair.second.file);
     let one_mesh = again.is_empty() && elsewhere.is_empty();
     refusals.extend(again.iter().map(DuplicateObject::to_problem));
-    refusals.append(&mut intake.refusals);
-    refusals.extend(intake.credential_problems(&[], settings.now).into_iter().map(|(_, problem)| problem));
-    let translation = Translation::from_changes(settings, std::mem::take(&mut intake.changes));
+    refusals.append(&mut inputs.refusals);
+    refusals.extend(inputs.credential_problems(&[], settings.now).into_iter().map(|(_, problem)| problem));
+    let translation = Translation::from_changes(settings, std::mem::take(&mut inputs.changes));
     let mut checked = CheckReport {
         translation,
         refusals,
         failures: Vec::new(),
         assumptions: Vec::new(),
         warnings: Vec::new(),
-        skipped: std::mem::take(&mut intake.skipped),
+        skipped: std::mem::take(&mut inputs.skipped),
     };
     // Resources of different meshes conflict with each other, so their verdicts mean nothing. Each object has been
     // checked on its own above.
     if one_mesh {
-        checked.collect_verdicts(&intake);
+        checked.collect_verdicts(&inputs);
     } else if let Some(DuplicateObject { first, second: again }) = elsewhere.first() {
         let message = format!(
             "is also in {}:{}: these files belong to several meshes, so each object was checked only on its own",
@@ -88,12 +88,12 @@ pub(super) fn check_documents(
 
 impl CheckReport {
     /// Adds the verdicts of the translation, with the file and line of each resource.
-    fn collect_verdicts(&mut self, intake: &DocumentInputs) {
+    fn collect_verdicts(&mut self, inputs: &DocumentInputs) {
         let Self { translation, refusals, failures, assumptions, warnings, .. } = self;
         for (unit, verdict) in translation.verdicts() {
             // Units that several bindings share have no document; the bindings report their problems.
-            let Some(document) = source_document(intake, translation, unit) else { continue };
-            let located = |problem: &problem::ResourceProblem| intake::locate_problem(document, problem);
+            let Some(document) = source_document(inputs, translation, unit) else { continue };
+            let located = |problem: &problem::ResourceProblem| inputs::locate_problem(document, problem);
             refusals.extend(verdict.refusals.iter().map(located));
             failures.extend(verdict.failures.iter().map(located));
             let (assumed, other): (Vec<_>, Vec<_>) =
@@ -149,12 +149,12 @@ impl CheckReport {
 /// Returns the document of a resource. For a resource that Emcee generates because of labels on a Service, returns that
 /// Service.
 fn source_document<'i>(
-    intake: &'i DocumentInputs,
+    inputs: &'i DocumentInputs,
     translation: &Translation,
     unit: &Unit,
 ) -> Option<&'i ManifestDocument> {
     let resource = unit.resource()?;
     let asking =
         || Some(ObjectRef { kind: "Service", key: translation.exposing_service(&resource.key)?.clone() });
-    intake.resources.get(&resource).or_else(|| intake.resources.get(&asking()?))
+    inputs.resources.get(&resource).or_else(|| inputs.resources.get(&asking()?))
 }

@@ -14,11 +14,11 @@ use serde_json::Value;
 
 use super::ExitStatus;
 use super::check::{DuplicatePolicy, check_documents};
-use super::sources::{self, MeshSettings};
+use super::common_args::{self, MeshSettings};
 use crate::cluster::{ConnectArgs, ScopeArgs};
 use crate::console::Console;
-use crate::intake::DEFAULT_NAMESPACE;
-use crate::manifest::{LoadedManifests, ManifestDocument};
+use crate::inputs::DEFAULT_NAMESPACE;
+use crate::yaml::{LoadedManifests, ManifestDocument};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -67,8 +67,12 @@ pub(super) fn run(args: &DiffArgs, console: &mut Console<'_>) -> anyhow::Result<
     if args.against.is_empty() {
         return cluster::run(args, console);
     }
-    let Some(reading) = sources::read_files(&args.filename, console)? else { return Ok(ExitStatus::Failed) };
-    let Some(against) = sources::read_files(&args.against, console)? else { return Ok(ExitStatus::Failed) };
+    let Some(reading) = common_args::read_files(&args.filename, console)? else {
+        return Ok(ExitStatus::Failed);
+    };
+    let Some(against) = common_args::read_files(&args.against, console)? else {
+        return Ok(ExitStatus::Failed);
+    };
     let checked = check_documents(reading, args.mesh_settings.to_settings(), DuplicatePolicy::Refused);
     checked.print_findings(console)?;
     let refused = checked.print_refusals(console)?;

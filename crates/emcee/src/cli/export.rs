@@ -1,15 +1,15 @@
 //! `emcee export`: prints the services for a peer as a bundle, for meshes without a discovery connection.
 
 use clap::Args;
-use emcee_discovery::parcel::{self, Bundle};
+use emcee_discovery::bundle::{self, Bundle};
 use jiff::Timestamp;
 
 use super::ExitStatus;
 use super::catalogue::source::SourceArgs;
+use super::common_args::dns_label;
 use super::openapi::PeerSelectionArgs;
-use super::sources::dns_label;
 use crate::console::Console;
-use crate::manifest;
+use crate::yaml;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -68,9 +68,9 @@ pub(super) fn run(args: &ExportArgs, console: &mut Console<'_>) -> anyhow::Resul
             offer.key
         ))?;
     }
-    match parcel::write(&bundle) {
+    match bundle::write(&bundle) {
         Ok(slices) => {
-            console.print_data(&manifest::to_yaml(&slices)?)?;
+            console.print_data(&yaml::to_yaml(&slices)?)?;
             Ok(ExitStatus::Success)
         }
         Err(errors) => {

@@ -16,9 +16,9 @@ use serde_json::{Value, json};
 
 use super::ExitStatus;
 use super::bind::warn_assumed_selector;
+use super::common_args::dns_label;
 use super::relationships::{KnownRelationships, assumed_selector};
-use super::sources::dns_label;
-use super::written::{WriteArgs, WriteMode, validate_and_write};
+use super::write_resources::{WriteArgs, WriteMode, validate_and_write};
 use crate::catalogue;
 use crate::cluster::read::block_on;
 use crate::console::Console;

@@ -1,22 +1,22 @@
 //! `emcee import`: creates ServiceBindings from a bundle of a peer.
 
-mod earlier;
-mod parcels;
+mod bundle_file;
+mod previous_imports;
 
 use std::path::PathBuf;
 
 use anyhow::bail;
 use clap::Args;
 use emcee_core::catalogue::Announcement;
-use emcee_discovery::parcel::Bundle;
+use emcee_discovery::bundle::Bundle;
 use ipnet::IpNet;
 use kube::Client;
 use serde_json::{Value, json};
 
 use super::ExitStatus;
 use super::catalogue::source::{SourceArgs, SourceCatalogue};
-use super::sources::dns_label;
-use super::written::{WriteMode, validate_and_write};
+use super::common_args::dns_label;
+use super::write_resources::{WriteMode, validate_and_write};
 use crate::catalogue::{BindingOptions, static_binding};
 use crate::cluster::read::block_on;
 use crate::console::Console;
@@ -75,7 +75,7 @@ pub(super) fn run(args: &ImportArgs, console: &mut Console<'_>) -> anyhow::Resul
         bail!("with -f there is no cluster to write to (--dry-run prints the ServiceBindings)");
     }
     // The file first: the cluster is not needed to find out that it is invalid.
-    let Some(read) = parcels::read_bundle(&args.file, console)? else { return Ok(ExitStatus::Findings) };
+    let Some(read) = bundle_file::read_bundle(&args.file, console)? else { return Ok(ExitStatus::Findings) };
     let found = match args.source.load_catalogue(&args.cluster_networks, console)? {
         Ok(found) => found,
         Err(unknown) => return Ok(unknown.exit_status()),
@@ -104,14 +104,14 @@ async fn write_bindings(
     bindings: &[Value],
     console: &mut Console<'_>,
 ) -> anyhow::Result<ExitStatus> {
-    let earlier = earlier::list_previous(client, &args.source_name()).await?;
-    if let Some(words) = earlier::newer_import(&earlier, bundle) {
+    let earlier = previous_imports::list_previous(client, &args.source_name()).await?;
+    if let Some(words) = previous_imports::newer_import(&earlier, bundle) {
         console.print_error(format_args!("emcee: {words}"))?;
         return Ok(ExitStatus::Findings);
     }
     let outcome = validate_and_write(bindings, WriteMode::Apply, Some(client), console).await?;
     // Bindings that the file no longer contains are reported, never deleted: the file may be incomplete.
-    for words in earlier::leftover_bindings(&earlier, bindings) {
+    for words in previous_imports::leftover_bindings(&earlier, bindings) {
         console.print_warning(words)?;
     }
     Ok(outcome)
@@ -126,7 +126,7 @@ impl ImportArgs {
     /// Builds the ServiceBindings, or returns all refusals.
     fn build_bindings(
         &self,
-        read: &parcels::BundleFile,
+        read: &bundle_file::BundleFile,
         found: &SourceCatalogue,
     ) -> Result<Vec<Value>, Vec<String>> {
         let said = |words: String| vec![format!("emcee: {words}")];

@@ -9,10 +9,10 @@ use ipnet::IpNet;
 use serde_json::Value;
 
 use super::ExitStatus;
-use super::sources::{dns_label, namespace_or_all};
+use super::common_args::{dns_label, namespace_or_all};
 use crate::console::Console;
-use crate::manifest;
-use crate::manifests::{DEFAULT_IMAGE, InstallPart, Installation, chart};
+use crate::install::{DEFAULT_IMAGE, InstallPart, Installation, chart};
+use crate::yaml;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -187,7 +187,7 @@ fn print_manifests(
     if matches!(what, ManifestSelection::Webhook | ManifestSelection::All) {
         objects.extend(installation.objects(InstallPart::Webhook));
     }
-    console.print_data(&manifest::to_yaml(&objects)?)?;
+    console.print_data(&yaml::to_yaml(&objects)?)?;
     Ok(())
 }
 

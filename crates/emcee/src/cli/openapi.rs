@@ -6,7 +6,7 @@ use emcee_core::catalogue::{CatalogueReport, PeerReport};
 use emcee_discovery::openapi;
 
 use super::ExitStatus;
-use super::catalogue::admin::AdminClientArgs;
+use super::catalogue::admin_client::AdminClientArgs;
 use super::catalogue::source::SourceArgs;
 use crate::catalogue::{SelectionError, choose_peer, choose_relationship};
 use crate::console::Console;

@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 
 use super::ExitStatus;
 use super::check::{DuplicatePolicy, check_documents};
-use super::sources::{FileArgs, MeshSettings};
+use super::common_args::{FileArgs, MeshSettings};
 use crate::console::Console;
-use crate::manifest;
+use crate::yaml;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -81,7 +81,7 @@ fn objects_text(objects: &[GeneratedObject], format: RenderFormat) -> anyhow::Re
     Ok(match format {
         // Without objects the output is empty, not an empty YAML document.
         RenderFormat::Yaml if values.is_empty() => String::new(),
-        RenderFormat::Yaml => manifest::to_yaml(&values)?,
+        RenderFormat::Yaml => yaml::to_yaml(&values)?,
         RenderFormat::Json => {
             let list = json!({"apiVersion": "v1", "kind": "List", "items": values});
             format!("{}\n", serde_json::to_string_pretty(&list)?)

@@ -10,13 +10,13 @@ use prometheus_client::registry::Registry;
 use tokio::task::JoinSet;
 
 use super::ExitStatus;
-use super::sources::MeshSettings;
+use super::common_args::MeshSettings;
 use crate::admin::{AdminState, PortArgs};
 use crate::cluster::{self, ClusterArgs};
 use crate::console::Console;
 use crate::discovery::MeshDiscovery;
-use crate::ending;
-use crate::standalone::{FileMode, FileModeDirs};
+use crate::file_mode::{FileMode, FileModeDirs};
+use crate::shutdown;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -89,8 +89,8 @@ pub(super) fn run(args: &RunArgs, console: &mut Console<'_>) -> anyhow::Result<E
         _ => {
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
             // Install the signal handlers before anything is written.
-            let end = ending::shutdown_requested()?;
-            ending::run_to_completion(
+            let end = shutdown::shutdown_requested()?;
+            shutdown::run_to_completion(
                 runtime,
                 cluster::run_controller(&args.cluster, &args.mesh_settings, end),
             )?;
@@ -112,9 +112,9 @@ fn follow_folder(
         standalone.poll(true, console)?;
         return Ok(exit_status(&standalone));
     }
-    let end = ending::shutdown_requested()?;
+    let end = shutdown::shutdown_requested()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    ending::run_to_completion(runtime, async {
+    shutdown::run_to_completion(runtime, async {
         let _ports = open_ports(args.cluster.port_args(), &standalone, console).await?;
         let discovery = MeshDiscovery::open(args.cluster.discovery_args()).await?;
         let ends = standalone.connect_discovery();
@@ -125,7 +125,7 @@ fn follow_folder(
         // Dropping `until` stops discovery. Dropping file mode closes its end of the channels, so that discovery does
         // not wait to hand over further announcements.
         drop((until, standalone));
-        ending::join_with_timeout(discovering, ending::DISCOVERY_SHUTDOWN_TIMEOUT).await?;
+        shutdown::join_with_timeout(discovering, shutdown::DISCOVERY_SHUTDOWN_TIMEOUT).await?;
         Ok(ExitStatus::Success)
     })
 }

@@ -1,7 +1,7 @@
 //! `emcee status`: prints the status of Emcee's resources in a cluster.
 
-mod entry;
-mod table;
+mod resource_status;
+mod status_table;
 
 use clap::Args;
 use emcee_api::{MeshFedConfig, ServiceBinding, ServiceExposition};
@@ -9,11 +9,11 @@ use kube::Client;
 use serde::Serialize;
 
 use super::ExitStatus;
-use super::table::OutputFormat;
+use super::output_format::OutputFormat;
 use crate::cluster::ConnectArgs;
 use crate::cluster::read::{block_on, list_resources};
 use crate::console::Console;
-use entry::{BindingSummary, ExpositionSummary, RelationshipSummary, ResourceStatus};
+use resource_status::{BindingSummary, ExpositionSummary, RelationshipSummary, ResourceStatus};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -68,14 +68,17 @@ impl StatusReport {
             list_resources::<ServiceBinding>(client, namespace),
         )?;
         Ok(Self {
-            relationships: entry::sorted_statuses(&relationships, RelationshipSummary::from_resource),
-            expositions: entry::sorted_statuses(&expositions, ExpositionSummary::from_resource),
-            bindings: entry::sorted_statuses(&bindings, BindingSummary::from_resource),
+            relationships: resource_status::sorted_statuses(
+                &relationships,
+                RelationshipSummary::from_resource,
+            ),
+            expositions: resource_status::sorted_statuses(&expositions, ExpositionSummary::from_resource),
+            bindings: resource_status::sorted_statuses(&bindings, BindingSummary::from_resource),
         })
     }
 
     fn format_report(&self, format: OutputFormat) -> anyhow::Result<String> {
-        format.format_output(self, table::render_report)
+        format.format_output(self, status_table::render_report)
     }
 
     /// Returns for each resource whether it is ready, and whether it has no status at all.

@@ -11,7 +11,7 @@ use jiff::SignedDuration;
 use kube::Client;
 
 use super::ExitStatus;
-use crate::cluster::{self, ConnectArgs, ScopeArgs, read, running};
+use crate::cluster::{self, ConnectArgs, ScopeArgs, lease, read};
 use crate::console::Console;
 
 const EXAMPLES: &str = "\
@@ -102,7 +102,7 @@ async fn run_uninstall(
         return Ok(ExitStatus::Failed);
     }
     if let Some(deployment) = &args.stop {
-        running::stop_controller(&client, &args.own_namespace(), deployment, args.timeout).await?;
+        lease::stop_controller(&client, &args.own_namespace(), deployment, args.timeout).await?;
         // The controller may have written more objects until it stopped.
         found = args.find_objects(&client).await?;
     }
@@ -180,7 +180,7 @@ async fn ensure_no_controller(
     client: &Client,
     console: &mut Console<'_>,
 ) -> anyhow::Result<()> {
-    let why = match running::lease_holder(client, &args.own_namespace()).await {
+    let why = match lease::lease_holder(client, &args.own_namespace()).await {
         Ok(None) => return Ok(()),
         Ok(Some(holder)) => {
             format!(

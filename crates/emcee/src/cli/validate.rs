@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::ExitStatus;
 use super::check::{DuplicatePolicy, check_documents};
-use super::sources::{FileArgs, MeshSettings};
+use super::common_args::{FileArgs, MeshSettings};
 use crate::console::Console;
 
 const EXAMPLES: &str = "\

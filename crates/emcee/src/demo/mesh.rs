@@ -16,7 +16,7 @@ use tokio::sync::{oneshot, watch};
 use crate::admin::{self, AdminState};
 use crate::console::Console;
 use crate::discovery::{DiscoveryArgs, MeshDiscovery};
-use crate::standalone::{FileMode, FileModeDirs, FileModeView};
+use crate::file_mode::{FileMode, FileModeDirs, FileModeView};
 
 /// Interval at which a mesh reads its resources.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);

@@ -7,8 +7,8 @@ use tokio::task::yield_now;
 use tokio::time::timeout;
 
 use super::*;
-use crate::intake::DocumentInputs;
-use crate::manifest;
+use crate::inputs::DocumentInputs;
+use crate::yaml;
 
 /// Longer than any machine takes: a test that waits for it has failed.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -20,7 +20,7 @@ fn updates_for_relationship(name: &str) -> Vec<CatalogueUpdate> {
          spec:\n  mode: FLAT\n  tls_context_selector: {{relationship: {name}}}\n  peers:\n  \
          - {{name: m2, subject_alt_names: [m2.example], discovery: '127.0.0.1:1'}}\n"
     );
-    let reading = manifest::read_text("mesh.yaml", text.as_bytes());
+    let reading = yaml::read_text("mesh.yaml", text.as_bytes());
     let intake = DocumentInputs::from_documents(&reading.documents, "cluster.local");
     assert!(intake.refusals.is_empty(), "{:?}", intake.refusals);
     let mut translation = Translation::new(TranslationSettings::default());

@@ -11,14 +11,14 @@ use kube::runtime::watcher::Config;
 use kube::{Api, Client, ResourceExt as _};
 use serde_json::json;
 
+use super::bench_cluster::{BenchCluster, ClusterAccess, create_objects};
 use super::durations::quantile;
-use super::figures::{milliseconds, thousands};
-use super::raw::send_request;
+use super::formatting::{milliseconds, thousands};
+use super::raw_client::send_request;
 use super::resources::{BenchObject, config_map, flat_exposition, link_objects, shop_namespaces};
-use super::seen::WatchedObjects;
-use super::stage::{BenchCluster, ClusterAccess, create_objects};
 use super::table::{self, Row};
 use super::uids::UidRegistry;
+use super::watched_objects::WatchedObjects;
 use crate::cluster::Authority;
 use crate::progress::print_progress;
 use crate::toolchain::{self, doctor};

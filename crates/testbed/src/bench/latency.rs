@@ -10,10 +10,10 @@ use kube::runtime::watcher::Config;
 use kube::{Api, Client, ResourceExt as _};
 use serde_json::{Value, json};
 
-use super::raw::{RawRequest, send_request};
+use super::raw_client::{RawRequest, send_request};
 use super::resources::{BenchObject, PORTS, STYLES, exposition, fed_namespace, is_routed};
-use super::seen::WatchedObjects;
 use super::statuses::Statuses;
+use super::watched_objects::WatchedObjects;
 
 const PATIENCE: Duration = Duration::from_mins(1);
 

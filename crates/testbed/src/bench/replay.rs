@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::MAX_CONCURRENT_REQUESTS;
 use super::audit::RecordedWrite;
-use super::raw::{RawRequest, for_each_concurrently, send_request};
+use super::raw_client::{RawRequest, for_each_concurrently, send_request};
 use super::uids::UidRegistry;
 
 /// A write, and the object whose UID it names.

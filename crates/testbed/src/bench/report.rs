@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::durations::quantile;
-use super::figures::{
+use super::formatting::{
     mark_missed, megabytes, milliseconds, milliseconds_per_item, percent, seconds, thousands, to_float,
 };
 use super::latency::ChangeLatency;

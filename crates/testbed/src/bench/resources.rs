@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::raw::RawRequest;
+use super::raw_client::RawRequest;
 use crate::cluster::Identity;
 use hyper::Method;
 

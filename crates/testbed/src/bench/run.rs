@@ -11,12 +11,12 @@ use serde_json::json;
 use tokio::time::sleep;
 
 use super::audit::{self, RecordedWrite};
+use super::bench_cluster::{BenchCluster, create_objects};
 use super::counters::{self, Writes};
 use super::durations::quantile;
-use super::figures::{megabytes, milliseconds};
+use super::formatting::{megabytes, milliseconds};
 use super::report::{ControllerOutcome, ConvergencePass};
 use super::resources::{STYLES, fed_namespace, relationships, user_resources};
-use super::stage::{BenchCluster, create_objects};
 use super::statuses::Statuses;
 use super::uids::UidRegistry;
 use super::usage::{MemoryUsage, memory_usage, processor_time};

@@ -4,8 +4,8 @@ use anyhow::{Context, Result, ensure};
 use emcee_testbed::Bed;
 use serde_json::{Value, json};
 
-use super::hands::{NETWORKING, generated_object, namespace_and_name};
-use super::installed::install;
+use super::installation::install;
+use super::manual_changes::{NETWORKING, generated_object, namespace_and_name};
 use super::world::{Resource, World, until};
 use crate::users::{FLAT, WEB};
 

@@ -10,7 +10,7 @@ use kube::{Api, ResourceExt as _};
 use serde_json::{Value, json};
 
 use super::emcee::{Emcee, undone};
-use super::hands::{NETWORKING, generated_object, namespace_and_name};
+use super::manual_changes::{NETWORKING, generated_object, namespace_and_name};
 use super::world::{FEDS, World, relationship_of, until};
 use crate::users::BOUNDARY;
 

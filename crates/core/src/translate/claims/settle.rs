@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use foldhash::{HashMap, HashSet};
 
-use super::group::Claimants;
-use super::problems::{FacadeConflictCause, can_share_relay};
+use super::claimants::Claimants;
+use super::conflicts::{FacadeConflictCause, can_share_relay};
 use super::{Claims, MAX_RIVALS, RelayKey, binding_unit, exposition_unit, relay_key};
 use crate::key::{ObjectKey, Precedence};
 use crate::resolve::{FacadeClaim, RelayClaim};

@@ -10,7 +10,7 @@ use tracing::{info, warn};
 
 use super::FINAL_STATUS_TIMEOUT;
 use crate::grpc::{MessageReader, MessageSender, ReceiveError};
-use crate::mcp::session::{RequestOutcome, SotwServerStream};
+use crate::mcp::sotw_stream::{RequestOutcome, SotwServerStream};
 use crate::mcp::store::McpSnapshot;
 use crate::mcp::wire::{DiscoveryRequest, DiscoveryResponse};
 

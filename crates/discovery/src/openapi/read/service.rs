@@ -11,7 +11,9 @@ use emcee_core::protocol::Protocol;
 use serde_json::{Map, Value};
 
 use super::{DocumentReader, describe_value, quote};
-use crate::slice::{MAX_ENDPOINTS, MAX_IDENTITIES, SliceDecodeError, SliceEncodeError, encode_announcement};
+use crate::endpoint_slice::{
+    MAX_ENDPOINTS, MAX_IDENTITIES, SliceDecodeError, SliceEncodeError, encode_announcement,
+};
 
 const SERVICE_FIELDS: [&str; 8] = [
     "style",

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 
 use super::*;
-use crate::cli::trial::{BINDINGS, CommandOutput, FEDS, capture_output, parse_args};
+use crate::cli::command_test::{BINDINGS, CommandOutput, FEDS, capture_output, parse_args};
 
 /// Relationship blue with m2, which has no discovery address, and m3, which has one; red is limited to namespace bank.
 fn server() -> ApiServer {

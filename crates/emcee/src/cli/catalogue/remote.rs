@@ -14,18 +14,18 @@ use emcee_discovery::PeerRef;
 use emcee_discovery::client::{
     AnnouncementValidator, ConnectError, PeerEvent, PeerTarget, UnreachableReason, subscribe_to_peer,
 };
-use emcee_discovery::subscription::{AnnouncementEvent, DeltaClientSettings};
+use emcee_discovery::client_stream::{AnnouncementEvent, DeltaClientSettings};
 use emcee_discovery::tls::{PeerCertificateError, SubjectAltName, TlsError, TlsIdentity, TlsRelationship};
 use serde::Serialize;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
+use super::catalogue_table::service_cells;
 use super::source::SourceArgs;
-use super::table::service_cells;
 use crate::catalogue::{RefusalView, ServiceView};
 use crate::cli::ExitStatus;
-use crate::cli::sources::dns_label;
-use crate::cli::table::{OutputFormat, build_table, cell_or_dash, join_tables};
+use crate::cli::common_args::dns_label;
+use crate::cli::output_format::{OutputFormat, build_table, cell_or_dash, join_tables};
 use crate::cli::uninstall::parse_duration;
 use crate::cluster::read::block_on;
 use crate::console::Console;

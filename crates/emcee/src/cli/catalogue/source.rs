@@ -13,8 +13,8 @@ use jiff::Timestamp;
 use kube::Client;
 
 use crate::cli::check::{DuplicatePolicy, check_documents};
+use crate::cli::common_args::{self, MeshSettings};
 use crate::cli::relationships::KnownRelationships;
-use crate::cli::sources::{self, MeshSettings};
 use crate::cluster::{self, ConnectArgs, ScopeArgs, read};
 use crate::console::Console;
 
@@ -99,7 +99,7 @@ impl SourceArgs {
             });
             return Ok(Ok(found?));
         }
-        let Some(reading) = sources::read_files(&self.filename, console)? else {
+        let Some(reading) = common_args::read_files(&self.filename, console)? else {
             return Ok(Err(SourceError::Unreadable));
         };
         let settings =

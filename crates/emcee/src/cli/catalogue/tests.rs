@@ -4,11 +4,11 @@ use emcee_testkit::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::cli::trial::{BINDINGS, FEDS};
+use crate::cli::command_test::{BINDINGS, FEDS};
 use crate::cluster::default_options;
 
 fn render(catalogue: serde_json::Value) -> String {
-    table::render_catalogue(&serde_json::from_value(catalogue).expect("a catalogue"))
+    catalogue_table::render_catalogue(&serde_json::from_value(catalogue).expect("a catalogue"))
 }
 
 #[test]
@@ -86,7 +86,7 @@ async fn a_cluster_knows_peers_from_its_statuses() {
     let catalogue =
         CatalogueView::from_offers(&CatalogueState { follows_peers: false, reports: found.reports });
     assert_eq!(
-        table::render_catalogue(&catalogue),
+        catalogue_table::render_catalogue(&catalogue),
         "\
 RELATIONSHIP  STYLE  PEER  STATE
 blue          FLAT   m2    unreachable since 2026-11-25T08:00:00Z: the peer closed the stream

@@ -8,11 +8,11 @@ use kube::Client;
 use serde_json::Value;
 
 use super::{DiffArgs, difference_text};
-use crate::cli::{ExitStatus, sources};
+use crate::cli::{ExitStatus, common_args};
 use crate::cluster::{self, read};
 use crate::console::Console;
-use crate::intake::{self, DEFAULT_NAMESPACE, DocumentInputs};
-use crate::manifest::{DuplicateObject, FileProblem, LoadedManifests, ManifestDocument, find_duplicates};
+use crate::inputs::{self, DEFAULT_NAMESPACE, DocumentInputs};
+use crate::yaml::{DuplicateObject, FileProblem, LoadedManifests, ManifestDocument, find_duplicates};
 
 pub(super) fn run(args: &DiffArgs, console: &mut Console<'_>) -> anyhow::Result<ExitStatus> {
     let Some(reading) = read_files(args, console)? else { return Ok(ExitStatus::Failed) };
@@ -28,7 +28,7 @@ fn read_files(args: &DiffArgs, console: &mut Console<'_>) -> anyhow::Result<Opti
     if args.filename.is_empty() {
         return Ok(Some(LoadedManifests::default()));
     }
-    Ok(sources::read_files(&args.filename, console)?)
+    Ok(common_args::read_files(&args.filename, console)?)
 }
 
 /// Difference between a cluster and what Emcee would write.
@@ -53,26 +53,26 @@ async fn compute_diff(
     for document in &mut reading.documents {
         adopt_live_metadata(&client, document).await?;
     }
-    let mut intake = DocumentInputs::from_documents(&reading.documents, &options.cluster_domain);
-    let refusals = collect_refusals(&reading, &mut intake);
+    let mut inputs = DocumentInputs::from_documents(&reading.documents, &options.cluster_domain);
+    let refusals = collect_refusals(&reading, &mut inputs);
     if !refusals.is_empty() {
         return Ok(Err(refusals));
     }
     // From here the snapshot is the cluster as it would be after `kubectl apply -f`.
-    snapshot.update(intake.changes);
+    snapshot.update(inputs.changes);
     let divergences = snapshot.find_drift().await?;
     Ok(Ok(ClusterDiff { drifts: divergences, failures: generation_failures(&snapshot) }))
 }
 
 /// Collects everything that is wrong with the files.
-fn collect_refusals(reading: &LoadedManifests, intake: &mut DocumentInputs) -> Vec<FileProblem> {
+fn collect_refusals(reading: &LoadedManifests, inputs: &mut DocumentInputs) -> Vec<FileProblem> {
     let mut refusals = reading.problems.clone();
     let twice = find_duplicates(&reading.documents, DEFAULT_NAMESPACE);
     refusals
         .extend(twice.iter().filter(|pair| pair.second.kind != "Namespace").map(DuplicateObject::to_problem));
-    refusals.append(&mut intake.refusals);
+    refusals.append(&mut inputs.refusals);
     refusals
-        .extend(intake.credential_problems(&[], Timestamp::now()).into_iter().map(|(_, problem)| problem));
+        .extend(inputs.credential_problems(&[], Timestamp::now()).into_iter().map(|(_, problem)| problem));
     refusals
 }
 
@@ -85,7 +85,7 @@ async fn adopt_live_metadata(client: &Client, document: &mut ManifestDocument) -
     if document.group() != GROUP {
         return Ok(());
     }
-    let there = read::get_metadata(client, &document.kind, &intake::document_key(document)).await?;
+    let there = read::get_metadata(client, &document.kind, &inputs::document_key(document)).await?;
     let Some(metadata) = document.value.get_mut("metadata").and_then(Value::as_object_mut) else {
         return Ok(());
     };

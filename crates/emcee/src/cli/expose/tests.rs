@@ -3,7 +3,7 @@ use emcee_testkit::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::cli::trial::{CommandOutput, EXPOSITIONS, FEDS, capture_output, parse_args};
+use crate::cli::command_test::{CommandOutput, EXPOSITIONS, FEDS, capture_output, parse_args};
 
 const SERVICES: &str = "services";
 

@@ -8,15 +8,15 @@ use emcee_core::names;
 use emcee_core::parse;
 use emcee_core::protocol::Protocol;
 use emcee_core::translate::Translation;
-use emcee_discovery::parcel;
+use emcee_discovery::bundle;
 use emcee_testkit::apiserver::ApiServer;
 use emcee_testkit::prelude::*;
 use tempfile::NamedTempFile;
 
 use super::*;
+use crate::cli::command_test::{BINDINGS, CommandOutput, capture_output, parse_args};
 use crate::cli::relationships::KnownRelationships;
-use crate::cli::trial::{BINDINGS, CommandOutput, capture_output, parse_args};
-use crate::manifest;
+use crate::yaml;
 
 const EARLY: &str = "2026-11-25T08:00:00Z";
 const LATE: &str = "2026-11-25T09:00:00Z";
@@ -57,9 +57,9 @@ fn write_bundle(offers: &[Announcement], exported_at: &str) -> NamedTempFile {
         exported_at: exported_at.parse().expect("a time"),
         announcements: offers.to_vec(),
     };
-    let slices = parcel::write(&bundle).expect("it can be written");
+    let slices = bundle::write(&bundle).expect("it can be written");
     let mut file = NamedTempFile::new().expect("a file");
-    file.write_all(manifest::to_yaml(&slices).expect("YAML").as_bytes()).expect("it can be written");
+    file.write_all(yaml::to_yaml(&slices).expect("YAML").as_bytes()).expect("it can be written");
     file
 }
 
@@ -68,7 +68,9 @@ async fn run_import(server: &ApiServer, file: &NamedTempFile, more: &str) -> Com
     let args: ImportArgs =
         parse_args(&format!("{} --relationship blue --peer m2 {more}", file.path().display()));
     capture_output(async |console: &mut Console<'_>| {
-        let Some(read) = parcels::read_bundle(&args.file, console)? else { return Ok(ExitStatus::Findings) };
+        let Some(read) = bundle_file::read_bundle(&args.file, console)? else {
+            return Ok(ExitStatus::Findings);
+        };
         match args.build_bindings(&read, &source_catalogue()) {
             Ok(bindings) => write_bindings(&args, &server.client(), &read.bundle, &bindings, console).await,
             Err(refusals) => {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{DiscoveryOutcome, PhaseOutcome, ServerOutcome};
 use crate::bench::durations::quantile;
-use crate::bench::figures::{
+use crate::bench::formatting::{
     mark_missed, megabytes, milliseconds, milliseconds_per_item, seconds, thousands,
 };
 use crate::bench::table::{self, Row};

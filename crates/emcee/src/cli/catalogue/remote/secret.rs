@@ -12,10 +12,10 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
 
 use super::SourceArgs;
-use crate::cli::sources;
+use crate::cli::common_args;
 use crate::cluster::read::block_on;
 use crate::console::Console;
-use crate::intake::DocumentInputs;
+use crate::inputs::DocumentInputs;
 
 /// Loads certificate, key and CA. Prints the reason and returns `None` if they cannot be used.
 pub(super) fn load_identity(
@@ -57,7 +57,7 @@ fn credential_from_cluster(namespace: &str, name: &str, source: &SourceArgs) -> 
 
 /// Reads the only TLS Secret in a file.
 fn identity_from_file(place: &str, console: &mut Console<'_>) -> anyhow::Result<Option<TlsIdentity>> {
-    let Some(reading) = sources::read_files(&[PathBuf::from(place)], console)? else {
+    let Some(reading) = common_args::read_files(&[PathBuf::from(place)], console)? else {
         bail!("the certificate of the relationship cannot be read (--secret FILE, or NAMESPACE/NAME)")
     };
     let mut problems = reading.problems.clone();

@@ -1,0 +1,532 @@
+//! The reconciler: turns changed units into ordered writes, without I/O.
+//!
+//! Only the leader has one. It starts when the replica becomes the leader, learns what is in the cluster, and
+//! compares. Content that the cluster already has is never written again.
+
+mod compare;
+mod desired;
+mod error;
+mod managed_fields;
+mod object_state;
+mod progress;
+mod queue;
+mod write;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Instant;
+
+use emcee_core::plan::{GeneratedKind, GeneratedObject};
+use emcee_core::translate::Unit;
+
+use crate::model::Model;
+use crate::watch::update::{LiveObject, ObjectId, ObjectOrigin, OwnerLabels, RelistScope};
+pub(crate) use compare::{DesiredObject, is_matching_copy, matches_desired};
+use desired::{build_desired, create_write, desired_object, matching_hash, object_id};
+pub(crate) use error::{WriteError, hand_over_hint, retry_jitter};
+pub(crate) use managed_fields::obsolete_fields;
+use object_state::{ObjectAction, ObjectState, ObjectTable};
+pub(crate) use progress::ApplyProgress;
+use progress::{affected_resources, waiting_owner};
+use queue::{ApplyQueue, BatchId};
+pub(crate) use write::{WriteOutcome, WriteRequest, execute_write};
+
+/// Decides what to write. Holds the desired and the observed state of each object.
+#[derive(Default)]
+pub(crate) struct Applier {
+    objects: ObjectTable,
+    /// IDs of the objects that each unit asks for.
+    unit_objects: HashMap<Arc<Unit>, Box<[ObjectId]>>,
+    /// Resources that are being deleted and wait until their objects are gone.
+    terminating: HashMap<OwnerLabels, Unit>,
+    queue: ApplyQueue<QueueItem>,
+    retries: BTreeMap<Instant, Vec<QueueItem>>,
+    /// Number of consecutive failures to write a resource's finalizer.
+    finalizer_failures: HashMap<Unit, u32>,
+    /// Units whose desired objects differ from what was planned.
+    stale_units: Vec<Unit>,
+    /// Whether the state of the cluster is known. Nothing is written before that.
+    writes_enabled: bool,
+    /// Whether istiod receives its objects over MCP. Then no object of Istio's kinds is written.
+    mcp: bool,
+}
+
+/// Objects to write and resources to report again, collected while units are planned.
+#[derive(Debug, Default)]
+pub(crate) struct WritePlan {
+    due: Vec<ObjectId>,
+    affected: HashSet<Unit>,
+}
+
+/// An item of the queue.
+#[derive(Clone, Debug)]
+enum QueueItem {
+    Object(ObjectId),
+    Finalizer(Unit),
+}
+
+/// A write in flight. Return it to [`Applier::on_write_done`] with the outcome.
+#[derive(Debug)]
+pub(crate) struct PendingWrite {
+    batch: BatchId,
+    purpose: WritePurpose,
+}
+
+#[derive(Debug)]
+enum WritePurpose {
+    Object { id: ObjectId, step: ObjectAction, hash: u64 },
+    Finalizer(Unit),
+}
+
+impl Applier {
+    /// Creates an applier that knows nothing about the cluster yet.
+    pub(crate) fn new(mcp: bool) -> Self {
+        Self { mcp, ..Self::default() }
+    }
+
+    /// Enables writes. Call it when all generated objects have been listed.
+    pub(crate) fn enable_writes(&mut self, model: &Model) {
+        self.writes_enabled = true;
+        // A copy that is left alone needs no write, but its owner may need a finalizer.
+        let is_due = |entry: &ObjectState| entry.next_action().is_some() || entry.is_left_alone();
+        let due: Vec<_> =
+            self.objects.iter().filter(|(_, entry)| is_due(entry)).map(|(id, _)| id.clone()).collect();
+        self.enqueue_batch(model, due);
+        for (unit, _) in model.resources() {
+            self.check_finalizer(model, unit);
+        }
+    }
+
+    /// Returns the number of writes that wait in the queue.
+    pub(crate) fn waiting_writes(&self) -> usize {
+        self.queue.waiting_items()
+    }
+
+    /// Returns the time of the next retry.
+    pub(crate) fn next_retry(&self) -> Option<Instant> {
+        self.retries.first_key_value().map(|(at, _)| *at)
+    }
+
+    /// Adds what a unit wants now to a plan. [`Applier::finish_plan`] queues all of a plan as one batch.
+    pub(crate) fn add_to_plan(&mut self, model: &Model, unit: &Unit, planned: &mut WritePlan) {
+        self.set_unit_objects(model, unit, &mut planned.due);
+        planned.affected.extend(affected_resources(model, unit));
+        self.check_finalizer(model, unit);
+    }
+
+    /// Queues a plan as one batch. Returns the resources whose status may change.
+    pub(crate) fn finish_plan(&mut self, model: &Model, planned: WritePlan) -> HashSet<Unit> {
+        if self.writes_enabled {
+            self.enqueue_batch(model, planned.due);
+        }
+        planned.affected
+    }
+
+    /// Drains the units whose desired objects differ from what was planned. The caller plans each of them
+    /// again.
+    pub(crate) fn take_stale_units(&mut self) -> Vec<Unit> {
+        std::mem::take(&mut self.stale_units)
+    }
+
+    /// Returns the unit that asks for an object.
+    pub(crate) fn unit_of(&self, id: &ObjectId) -> Option<&Unit> {
+        self.objects.get(id)?.unit.as_deref()
+    }
+
+    fn set_unit_objects(&mut self, model: &Model, unit: &Unit, due: &mut Vec<ObjectId>) {
+        let (unit, had) =
+            self.unit_objects.remove_entry(unit).unwrap_or_else(|| (Arc::new(unit.clone()), Box::default()));
+        // With MCP, istiod receives these kinds from Emcee directly.
+        let written = |object: &&GeneratedObject| !(self.mcp && object.kind().is_istio());
+        let objects = model.translation().objects_of(&unit);
+        let mut wanted: Vec<ObjectId> = Vec::with_capacity(objects.len());
+        for object in objects.iter().filter(written) {
+            let id = object_id(object, had.iter().chain(&wanted));
+            let hash = build_desired(model, &unit, object).hash;
+            self.objects.update(&id, |entry| entry.set_desired(&unit, hash));
+            wanted.push(id);
+        }
+        for id in had {
+            // Another unit may ask for the object by now. Then it must not be removed.
+            if !wanted.contains(&id) && self.objects.get(&id).is_some_and(|e| e.unit.as_ref() == Some(&unit))
+            {
+                self.objects.update(&id, ObjectState::clear_desired);
+                due.push(id);
+            }
+        }
+        due.extend(wanted.iter().cloned());
+        if !wanted.is_empty() {
+            self.unit_objects.insert(unit, wanted.into());
+        }
+    }
+
+    /// Records a live object with Emcee's label. Returns the resources whose status may change.
+    pub(crate) fn on_live_object(&mut self, model: &Model, live: &LiveObject) -> Vec<Unit> {
+        let known = self.objects.confirm_listed(&live.id);
+        if known
+            .and_then(|entry| entry.observed.as_ref())
+            // Watch events and responses to writes arrive in any order. The newest version wins.
+            .is_some_and(|there| !live.version.is_newer(&there.version))
+        {
+            return Vec::new();
+        }
+        let matching = known.and_then(|entry| matching_hash(model, entry, live));
+        let waiter = known.and_then(|entry| waiting_owner(model, &live.id, entry));
+        self.objects.update(&live.id, |entry| {
+            // The write in flight may have been processed before or after this version. A GET decides.
+            entry.needs_get |= entry.in_flight && matching.is_none();
+            entry.record_live(live, matching.unwrap_or_default());
+        });
+        self.enqueue_affected(model, &live.id, waiter)
+    }
+
+    /// Records that an object is gone or has lost Emcee's label. Returns the resources whose status may
+    /// change.
+    pub(crate) fn on_object_gone(&mut self, model: &Model, id: &ObjectId) -> Vec<Unit> {
+        let Some(entry) = self.objects.get(id) else { return Vec::new() };
+        let waiter = waiting_owner(model, id, entry);
+        // A write in flight may recreate the object, and a deletion has no version to compare.
+        self.objects.update(id, |entry| entry.needs_get |= entry.in_flight);
+        self.record_absence(model, id);
+        self.enqueue_affected(model, id, waiter)
+    }
+
+    /// Records that a watch starts to list these objects again.
+    pub(crate) fn begin_relist(&mut self, list: &RelistScope) {
+        self.objects.begin_relist(list);
+    }
+
+    /// Ends a relist. An object that the list did not contain needs a GET: it may have been written while the
+    /// list was made. Returns the resources whose status may change.
+    pub(crate) fn end_relist(&mut self, model: &Model, list: &RelistScope) -> HashSet<Unit> {
+        let unlisted = self.objects.end_relist(list);
+        unlisted.iter().flat_map(|id| self.enqueue_affected(model, id, None)).collect()
+    }
+
+    /// Queues what an event on an object makes possible. `waiter` is the resource that waits for the removal
+    /// of the object. Returns the resources whose status may change.
+    fn enqueue_affected(&mut self, model: &Model, id: &ObjectId, waiter: Option<Unit>) -> Vec<Unit> {
+        let unit = self.objects.get(id).and_then(|entry| entry.unit.clone());
+        if self.writes_enabled {
+            let of_unit = unit
+                .as_ref()
+                .filter(|_| id.kind == GeneratedKind::Service)
+                .and_then(|unit| self.unit_objects.get(unit));
+            // The routes of a facade wait for its Service (`is_held_back`), so all objects of the unit may be
+            // ready now.
+            let due = of_unit.map_or_else(|| vec![id.clone()], |objects| objects.to_vec());
+            self.enqueue_batch(model, due);
+        }
+        unit.iter().flat_map(|unit| affected_resources(model, unit)).chain(waiter).collect()
+    }
+
+    /// Tracks whether a resource waits for its finalizer. Call it when the resource may have changed.
+    pub(crate) fn check_finalizer(&mut self, model: &Model, unit: &Unit) {
+        let Some(owner) = OwnerLabels::of_resource(unit) else { return };
+        match model.resource(unit) {
+            Some(known) if known.deleting && known.finalizer => {
+                self.terminating.insert(owner.clone(), unit.clone());
+                self.enqueue_finalizer_removal(model, &owner);
+            }
+            _ => drop(self.terminating.remove(&owner)),
+        }
+    }
+
+    /// Queues the removal of the finalizer of a resource that is being deleted, once none of its objects is
+    /// left.
+    fn enqueue_finalizer_removal(&mut self, model: &Model, owner: &OwnerLabels) {
+        let is_waited_for =
+            |(id, entry): (&ObjectId, &ObjectState)| waiting_owner(model, id, entry).is_some();
+        if !self.writes_enabled || self.objects.leftovers_of(owner).any(is_waited_for) {
+            return;
+        }
+        // A unit that still has desired objects has not been translated since the deletion.
+        let leaving = self.terminating.get(owner).filter(|unit| !self.unit_objects.contains_key(*unit));
+        if let Some(unit) = leaving.filter(|unit| model.resource(unit).is_some()).cloned() {
+            self.queue.push_batch([(FINALIZER_PHASE, QueueItem::Finalizer(unit))]);
+        }
+    }
+
+    /// Reports whether an object has to wait for another: the routes of a facade wait until its Service
+    /// belongs to Emcee. Otherwise they would redirect calls to a Service of another owner.
+    fn is_held_back(&self, entry: &ObjectState, id: &ObjectId) -> bool {
+        let Some(unit @ Unit::Facade(_)) = entry.unit.as_deref() else { return false };
+        let services = self
+            .unit_objects
+            .get(unit)
+            .into_iter()
+            .flatten()
+            .filter(|object| object.kind == GeneratedKind::Service);
+        let mut entries = services.filter_map(|service| self.objects.get(service));
+        id.kind != GeneratedKind::Service && !entries.all(ObjectState::is_ours)
+    }
+
+    /// Queues objects as one batch. The finalizer of a resource that needs one goes first.
+    fn enqueue_batch(&mut self, model: &Model, due: Vec<ObjectId>) {
+        let mut items = Vec::new();
+        let mut owners = HashSet::new();
+        for id in due {
+            let Some(entry) = self.objects.get(&id) else { continue };
+            let is_ready = entry.is_ready() && !self.is_held_back(entry, &id);
+            let step = entry.next_action().filter(|_| is_ready);
+            if step.is_none() && !entry.is_left_alone() {
+                continue;
+            }
+            // Without the finalizer, the object would outlive its owner if the owner is deleted now.
+            let unit = entry.unit.as_ref().filter(|unit| needs_finalizer(model, unit, &id, entry));
+            if let Some(unit) = unit.filter(|unit| !owners.contains(*unit)) {
+                owners.insert(Arc::clone(unit));
+                items.push((FINALIZER_PHASE, QueueItem::Finalizer(Unit::clone(unit))));
+            }
+            items.extend(step.map(|step| (apply_phase(entry, step, &id), QueueItem::Object(id))));
+        }
+        self.queue.push_batch(items);
+    }
+
+    /// Returns the next write that may start now, if there is one.
+    pub(crate) fn next_write(&mut self, model: &Model, now: Instant) -> Option<(PendingWrite, WriteRequest)> {
+        self.enqueue_retries(model, now);
+        while let Some((turn, item)) = self.queue.next_item() {
+            let found = match item {
+                QueueItem::Object(id) => self.object_write(model, &id),
+                QueueItem::Finalizer(unit) => finalizer_write(model, unit),
+            };
+            match found {
+                Some((purpose, write)) => return Some((PendingWrite { batch: turn, purpose }, write)),
+                // The item became obsolete while it waited.
+                None => self.queue.finish_item(turn),
+            }
+        }
+        None
+    }
+
+    fn enqueue_retries(&mut self, model: &Model, now: Instant) {
+        while let Some(entry) = self.retries.first_entry().filter(|entry| *entry.key() <= now) {
+            for item in entry.remove() {
+                match item {
+                    QueueItem::Object(id) => {
+                        self.objects.update(&id, |entry| {
+                            entry.backing_off = false;
+                            // No watch covers objects without Emcee's label, so only a GET shows whether the
+                            // object has changed or is gone.
+                            entry.needs_get |= entry.origin != ObjectOrigin::Emcee && entry.unit.is_some();
+                        });
+                        self.enqueue_batch(model, vec![id]);
+                    }
+                    QueueItem::Finalizer(unit) => {
+                        self.queue.push_batch([(FINALIZER_PHASE, QueueItem::Finalizer(unit))])
+                    }
+                }
+            }
+        }
+    }
+
+    fn object_write(&mut self, model: &Model, id: &ObjectId) -> Option<(WritePurpose, WriteRequest)> {
+        let entry = self.objects.get(id).filter(|entry| entry.is_ready() && !self.is_held_back(entry, id))?;
+        let step = entry.next_action()?;
+        let mut outdated = None;
+        // The translation may have changed since the unit was planned, and may be incomplete. Such content is
+        // not written: the unit is planned again.
+        let mut body = || {
+            let unit = entry.unit.as_ref()?;
+            let body = desired_object(model, unit, id).filter(|body| body.hash == entry.desired_hash);
+            if body.is_none() {
+                outdated = Some(Unit::clone(unit));
+            }
+            body
+        };
+        let there = || entry.observed.clone();
+        let found = match step {
+            ObjectAction::Get => Some((0, WriteRequest::Get(id.clone()))),
+            ObjectAction::Delete => {
+                there().map(|there| (0, WriteRequest::Delete(id.clone(), there.uid, there.version)))
+            }
+            ObjectAction::Create => body().map(|body| (body.hash, create_write(model, entry, id, body))),
+            ObjectAction::TakeOver => body().and_then(|body| {
+                let there = there()?;
+                Some((body.hash, WriteRequest::TakeOver(id.clone(), body, there.uid, there.version)))
+            }),
+            ObjectAction::Apply => {
+                body().and_then(|body| Some((body.hash, WriteRequest::Apply(id.clone(), body, there()?.uid))))
+            }
+        };
+        self.stale_units.extend(outdated);
+        let (hash, write) = found?;
+        // From now on, a set `needs_get` means that something changed during the write.
+        self.objects.update(id, |entry| (entry.in_flight, entry.needs_get) = (true, false));
+        Some((WritePurpose::Object { id: id.clone(), step, hash }, write))
+    }
+
+    /// Records the outcome of a write. Returns the resources whose status may change.
+    pub(crate) fn on_write_done(
+        &mut self,
+        model: &Model,
+        ticket: PendingWrite,
+        outcome: Result<WriteOutcome, WriteError>,
+        now: Instant,
+    ) -> Vec<Unit> {
+        let concerned = match ticket.purpose {
+            WritePurpose::Object { id, step, hash } => {
+                let waiter = self.objects.get(&id).and_then(|entry| waiting_owner(model, &id, entry));
+                self.on_object_done(model, &id, step, hash, outcome, now);
+                self.enqueue_affected(model, &id, waiter)
+            }
+            WritePurpose::Finalizer(unit) => {
+                self.on_finalizer_done(model, unit, outcome.err(), now);
+                Vec::new()
+            }
+        };
+        self.queue.finish_item(ticket.batch);
+        concerned
+    }
+
+    fn on_finalizer_done(&mut self, model: &Model, unit: Unit, fault: Option<WriteError>, now: Instant) {
+        let before = self.finalizer_failures.remove(&unit).unwrap_or_default();
+        if let Some(fault) = fault.filter(|_| model.resource(&unit).is_some()) {
+            self.finalizer_failures.insert(unit.clone(), before + 1);
+            let again = now + fault.retry_delay(before + 1, retry_jitter(&unit));
+            self.retries.entry(again).or_default().push(QueueItem::Finalizer(unit));
+        }
+    }
+
+    fn on_object_done(
+        &mut self,
+        model: &Model,
+        id: &ObjectId,
+        step: ObjectAction,
+        hash: u64,
+        outcome: Result<WriteOutcome, WriteError>,
+        now: Instant,
+    ) {
+        self.objects.update(id, |entry| entry.in_flight = false);
+        match (step, outcome) {
+            (ObjectAction::Get, Ok(WriteOutcome::Live(live))) => self.on_get_result(model, &live, now),
+            (
+                ObjectAction::Create | ObjectAction::TakeOver | ObjectAction::Apply,
+                Ok(WriteOutcome::Live(live)),
+            ) => {
+                self.objects.update(id, |entry| {
+                    entry.sent_hash = hash;
+                    let seen = entry.observed.as_ref().map(|there| there.version.clone());
+                    // A watch may have reported the deletion of the object in the meantime. A deletion has no
+                    // version to compare, so a GET decides.
+                    let missed = entry.needs_get && seen.is_none();
+                    // A watch may have delivered a newer version before this response.
+                    if seen.is_none_or(|seen| !seen.is_newer(&live.version)) {
+                        entry.record_live(&live, hash);
+                        entry.needs_get = missed;
+                    }
+                    entry.failure = None;
+                });
+            }
+            (ObjectAction::Delete, Ok(written)) => self.objects.update(id, |entry| {
+                entry.failure = None;
+                // The watch confirms the deletion later. Until then the object counts as gone, unless a
+                // finalizer blocks it.
+                entry.deleting = entry.observed.is_some();
+                entry.blocked_by_finalizer =
+                    entry.deleting && matches!(written, WriteOutcome::BlockedByFinalizer);
+            }),
+            // 404 is an answer, too: the object does not exist.
+            (_, Ok(_) | Err(WriteError::NotFound)) => self.record_absence(model, id),
+            (_, Err(fault)) => {
+                // After a conflict, the observed version is outdated.
+                let look = step == ObjectAction::Get || fault == WriteError::Conflict;
+                self.objects.update(id, |entry| entry.needs_get |= look);
+                self.record_failure(id, fault, now);
+            }
+        }
+    }
+
+    fn record_absence(&mut self, model: &Model, id: &ObjectId) {
+        let owner = self.objects.update(id, |entry| {
+            entry.record_absence();
+            entry.owner.clone()
+        });
+        if let Some(owner) = owner {
+            self.enqueue_finalizer_removal(model, &owner);
+        }
+    }
+
+    /// Records the result of a GET: decides whether the live object is Emcee's, a copy, or belongs to another
+    /// owner.
+    fn on_get_result(&mut self, model: &Model, live: &LiveObject, now: Instant) {
+        let known = self.objects.get(&live.id);
+        // No unit asks for the object, and without the label it does not belong to Emcee.
+        if known.is_none_or(|entry| entry.unit.is_none()) && !live.is_labelled() {
+            return self.record_absence(model, &live.id);
+        }
+        let matching = known.and_then(|entry| matching_hash(model, entry, live)).unwrap_or_default();
+        let foreign = self.objects.update(&live.id, |entry| {
+            entry.record_live(live, matching);
+            if entry.next_action().is_none() {
+                entry.failure = None;
+            }
+            entry.origin == ObjectOrigin::Foreign && entry.unit.is_some()
+        });
+        if foreign {
+            self.record_failure(&live.id, WriteError::Foreign, now);
+        }
+    }
+
+    /// Records a failure and schedules the retry. The first conflict is followed by a GET immediately.
+    fn record_failure(&mut self, id: &ObjectId, fault: WriteError, now: Instant) {
+        let delay = self.objects.update(id, |entry| {
+            let attempts = entry.failure.as_ref().map_or(0, |failure| failure.1) + 1;
+            let delay = fault.retry_delay(attempts, retry_jitter(id));
+            // After the first conflict nothing waits: the GET that follows shows the current version.
+            entry.backing_off = fault != WriteError::Conflict || attempts > 1;
+            entry.failure = Some(Box::new((fault, attempts)));
+            entry.backing_off.then_some(delay)
+        });
+        if let Some(delay) = delay {
+            self.retries.entry(now + delay).or_default().push(QueueItem::Object(id.clone()));
+        }
+    }
+}
+
+fn finalizer_write(model: &Model, unit: Unit) -> Option<(WritePurpose, WriteRequest)> {
+    let known = model.resource(&unit)?;
+    let wanted = !known.deleting;
+    (known.finalizer != wanted).then(|| {
+        let write = WriteRequest::Finalizer(unit.clone(), known.uid.clone(), wanted);
+        (WritePurpose::Finalizer(unit), write)
+    })
+}
+
+/// Phase of finalizers: before the objects that need them.
+const FINALIZER_PHASE: u8 = 0;
+
+/// Returns the phase of a write within its batch, see [`queue`].
+fn apply_phase(entry: &ObjectState, step: ObjectAction, id: &ObjectId) -> u8 {
+    let class: u8 = match entry.unit.as_deref() {
+        Some(Unit::MeshFedConfig(_)) => 0,
+        Some(Unit::Relay(..)) => 1,
+        Some(
+            Unit::ServiceExposition(_)
+            | Unit::ServiceBinding(_)
+            | Unit::AutomaticExposition(_)
+            | Unit::Imports(_),
+        ) => 2,
+        Some(Unit::Facade(_)) => 3,
+        None => entry.owner.as_deref().map_or(2, OwnerLabels::apply_class),
+    };
+    let kinds = GeneratedKind::ALL.len();
+    let place = GeneratedKind::ALL.iter().position(|kind| *kind == id.kind).unwrap_or_default();
+    // Creations and updates take phases 1 to 4 × kinds, removals the phases above them, in reverse. With 15
+    // kinds the highest phase is 120.
+    let number = match step {
+        ObjectAction::Delete => kinds * 4 + kinds * usize::from(3 - class) + kinds - place,
+        _ => kinds * usize::from(class) + place + 1,
+    };
+    u8::try_from(number).unwrap_or(u8::MAX)
+}
+
+/// Reports whether an object requires the finalizer on the resource of its unit. The garbage collector must
+/// not know the owner of an object in another namespace, and may not know the owner of an object that another
+/// client wrote. The finalizer keeps the owner until the object is gone.
+fn needs_finalizer(model: &Model, unit: &Unit, id: &ObjectId, entry: &ObjectState) -> bool {
+    let elsewhere = unit.resource().is_some_and(|resource| resource.key.namespace != id.key.namespace);
+    (elsewhere || entry.is_left_alone())
+        && model.resource(unit).is_some_and(|known| !known.finalizer && !known.deleting)
+}

@@ -1,0 +1,176 @@
+//! The object as it is sent, and its comparison with the live object.
+
+use std::hash::{BuildHasher as _, Hasher as _};
+use std::sync::LazyLock;
+
+use emcee_api::{GROUP, VERSION};
+use emcee_core::plan::{GeneratedKind, GeneratedObject, OwnerKind};
+use emcee_core::uid::Uid;
+use foldhash::quality::FixedState;
+use serde_json::{Map, Value, json};
+
+use crate::watch::update::ResourceVersion;
+
+/// A resource version that no object can have: etcd counts from 1, and its first write is revision 2. An
+/// apply with this version only creates: if the object exists, the API server answers with a conflict.
+const CREATE_ONLY_VERSION: &str = "1";
+
+/// A desired object and the hash of its content.
+#[derive(Clone, Debug)]
+pub(crate) struct DesiredObject {
+    /// Manifest that is sent to the API server.
+    pub(crate) manifest: Value,
+    /// Hash of the manifest; never 0.
+    pub(crate) hash: u64,
+}
+
+impl DesiredObject {
+    /// Builds the desired object. It has an owner reference to the resource with this UID if both are in the
+    /// same namespace: across namespaces, the garbage collector would delete the object.
+    pub(crate) fn from_object(object: &GeneratedObject, owner_uid: Option<&Uid>) -> Self {
+        let mut value = serde_json::to_value(object).unwrap_or_default();
+        if let Some(uid) = owner_uid.filter(|_| object.owner.key.namespace == object.namespace) {
+            value["metadata"]["ownerReferences"] = json!([owner_reference(object, uid)]);
+        }
+        let hash = manifest_hash(&value);
+        Self { manifest: value, hash }
+    }
+
+    /// Returns the patch that creates the object and fails if it exists.
+    pub(crate) fn create_patch(&self) -> Value {
+        self.with_metadata("resourceVersion", CREATE_ONLY_VERSION)
+    }
+
+    /// Returns the patch for the object with this UID and no other.
+    pub(crate) fn apply_patch(&self, uid: &Uid) -> Value {
+        self.with_metadata("uid", &uid.to_string())
+    }
+
+    /// Returns the patch for the object with this UID at this version, and no other.
+    pub(crate) fn take_over_patch(&self, uid: &Uid, version: &ResourceVersion) -> Value {
+        let mut object = self.apply_patch(uid);
+        object["metadata"]["resourceVersion"] = version.to_string().into();
+        object
+    }
+
+    fn with_metadata(&self, field: &str, value: &str) -> Value {
+        let mut object = self.manifest.clone();
+        object["metadata"][field] = value.into();
+        object
+    }
+}
+
+fn owner_reference(object: &GeneratedObject, uid: &Uid) -> Value {
+    json!({
+        "apiVersion": api_version(object.owner.kind),
+        "kind": object.owner.kind.as_str(),
+        "name": object.owner.key.name,
+        "uid": uid.to_string(),
+    })
+}
+
+fn api_version(owner: OwnerKind) -> String {
+    match owner {
+        OwnerKind::Service => "v1".to_owned(),
+        _ => format!("{GROUP}/{VERSION}"),
+    }
+}
+
+fn manifest_hash(value: &Value) -> u64 {
+    static STATE: LazyLock<FixedState> = LazyLock::new(FixedState::default);
+    let mut hasher = STATE.build_hasher();
+    hasher.write(value.to_string().as_bytes());
+    // `ObjectState` uses 0 for "no hash".
+    hasher.finish().max(1)
+}
+
+/// Reports whether the live object has the desired content, and nothing that would change its meaning.
+pub(crate) fn matches_desired(kind: GeneratedKind, live: &Value, wanted: &Value) -> bool {
+    is_matching_copy(kind, live, wanted) && has_metadata("ownerReferences", live, wanted)
+}
+
+/// Like [`matches_desired`], for an object that another client wrote. Ignores owner references: they matter
+/// to the garbage collector only.
+pub(crate) fn is_matching_copy(kind: GeneratedKind, live: &Value, wanted: &Value) -> bool {
+    ["labels", "annotations"].iter().all(|field| has_metadata(field, live, wanted))
+        && content_fields(wanted).all(|(field, value)| field_matches(kind, live.get(field), value))
+}
+
+/// Reports whether a metadata field has all desired entries. Additional entries belong to others, even if
+/// none is desired: for example the revision of a Deployment.
+fn has_metadata(field: &str, live: &Value, wanted: &Value) -> bool {
+    wanted["metadata"].get(field).is_none_or(|wanted| contains_desired(&live["metadata"][field], wanted))
+}
+
+/// Returns the fields that describe what an object is for.
+fn content_fields(object: &Value) -> impl Iterator<Item = (&String, &Value)> {
+    let fields = object.as_object().into_iter().flatten();
+    fields.filter(|(field, _)| !matches!(field.as_str(), "apiVersion" | "kind" | "metadata" | "status"))
+}
+
+fn field_matches(kind: GeneratedKind, live: Option<&Value>, wanted: &Value) -> bool {
+    match live {
+        Some(live) if has_no_defaults(kind) => live == wanted,
+        Some(live) => contains_desired(live, wanted),
+        None => is_empty_value(wanted),
+    }
+}
+
+/// Reports whether the API server sets no defaults in a kind. That is so for Istio's kinds: what Emcee did
+/// not write was written by another client.
+pub(crate) fn has_no_defaults(kind: GeneratedKind) -> bool {
+    kind.group().ends_with(".istio.io")
+}
+
+/// Reports whether the live value contains everything that is desired. In Kubernetes' own kinds the API
+/// server adds defaults.
+fn contains_desired(live: &Value, wanted: &Value) -> bool {
+    match (live, wanted) {
+        (Value::Object(live), Value::Object(wanted)) => wanted.iter().all(|(field, wanted)| {
+            live.get(field).map_or(is_empty_value(wanted), |live| contains_desired(live, wanted))
+        }),
+        (Value::Array(live), Value::Array(wanted)) => {
+            // The order and number of items matter in most lists, so an additional item counts as a
+            // difference.
+            live.len() == wanted.len()
+                && live.iter().zip(wanted).all(|(live, wanted)| contains_desired(live, wanted))
+        }
+        (live, wanted) => live == wanted || is_empty_value(wanted) && is_empty_value(live),
+    }
+}
+
+/// Reports whether the API server leaves a value out.
+fn is_empty_value(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Array(items) => items.is_empty(),
+        Value::Object(fields) => fields.is_empty(),
+        _ => false,
+    }
+}
+
+/// Returns a merge patch that removes what an apply keeps: fields of a spec that others have added.
+pub(crate) fn removal_patch(kind: GeneratedKind, live: &Value, wanted: &Value) -> Option<Value> {
+    if !has_no_defaults(kind) {
+        return None;
+    }
+    let additions = removed_fields(&live["spec"], &wanted["spec"])?;
+    Some(json!({
+        // Preconditions: the patch fails if the object has changed in the meantime.
+        "metadata": {"uid": live["metadata"]["uid"], "resourceVersion": live["metadata"]["resourceVersion"]},
+        "spec": additions,
+    }))
+}
+
+fn removed_fields(live: &Value, wanted: &Value) -> Option<Value> {
+    let (live, wanted) = (live.as_object()?, wanted.as_object()?);
+    let mut patch = Map::new();
+    for (field, value) in live {
+        match wanted.get(field) {
+            // In a merge patch, null removes the field.
+            None => drop(patch.insert(field.clone(), Value::Null)),
+            Some(wanted) => patch.extend(removed_fields(value, wanted).map(|inner| (field.clone(), inner))),
+        }
+    }
+    (!patch.is_empty()).then_some(Value::Object(patch))
+}

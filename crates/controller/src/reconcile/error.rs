@@ -1,0 +1,198 @@
+//! Classifies write errors, explains them in words for people, and decides when to retry.
+
+use std::hash::{BuildHasher as _, Hash};
+use std::time::Duration;
+
+use emcee_api::Reason;
+use emcee_core::problem::ResourceProblem;
+
+use crate::convert::field_manager;
+use crate::watch::update::ObjectId;
+
+/// Returns a number from 0 to 1 that differs between items, so that writes that failed together are not
+/// retried together.
+pub(crate) fn retry_jitter(of: impl Hash) -> f64 {
+    let hash = foldhash::quality::RandomState::default().hash_one(of);
+    f64::from(u16::try_from(hash & 0xffff).unwrap_or_default()) / 65535.0
+}
+
+/// Why a write failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum WriteError {
+    /// The object is not the expected one: it exists already, has another UID, or has a newer version.
+    Conflict,
+    /// The object exists and is not managed by Emcee.
+    Foreign,
+    /// The object does not exist.
+    NotFound,
+    /// The owner of the object is gone, and its watch has not reported that yet.
+    OwnerMissing,
+    /// The API server is unreachable, overloaded, or failed internally.
+    Transient(String),
+    /// The API server does not know the kind.
+    UnknownKind,
+    /// Emcee does not have the permission.
+    Forbidden(String),
+    /// The API server or an admission webhook rejects the object.
+    Rejected(String),
+}
+
+impl WriteError {
+    pub(crate) fn from_kube(error: &kube::Error) -> Self {
+        let kube::Error::Api(status) = error else { return Self::Transient(error.to_string()) };
+        let message = status.message.clone();
+        match status.code {
+            409 => Self::Conflict,
+            // A kind, a namespace or the object itself can be missing. The API server answers 404 to all of
+            // them.
+            404 if is_unknown_kind(&message) => Self::UnknownKind,
+            404 if message.starts_with("namespaces ") => Self::Rejected(message),
+            404 => Self::NotFound,
+            // A terminating namespace accepts no new objects. The API server answers 403, but no permission
+            // would help.
+            403 if message.contains("because it is being terminated") => Self::Rejected(message),
+            401 | 403 => Self::Forbidden(message),
+            429 | 500 | 502..=504 if !is_webhook_error(&message) => Self::Transient(message),
+            code => Self::Rejected(format!("{message} ({code})")),
+        }
+    }
+
+    /// Returns the delay before the next attempt, after `attempts` failures in a row (at least 1). `spread`
+    /// is the jitter from 0 to 1, see [`retry_jitter`].
+    pub(crate) fn retry_delay(&self, attempts: u32, spread: f64) -> Duration {
+        let (first, most) = match self {
+            Self::Conflict | Self::NotFound | Self::OwnerMissing | Self::Transient(_) => (0.25, 15.0),
+            Self::Foreign | Self::UnknownKind | Self::Forbidden(_) | Self::Rejected(_) => (2.0, 60.0),
+        };
+        // The exponent is bounded before it can overflow; `most` caps the delay long before.
+        let doubled: f64 = first * 2_f64.powi(i32::try_from(attempts.min(16)).unwrap_or(16) - 1);
+        // From 75 % to 125 % of the delay.
+        Duration::from_secs_f64(doubled.min(most) * (0.75 + spread / 2.0))
+    }
+
+    /// Reports whether a status should show the error after `attempts` failures. An error that usually passes
+    /// by itself is not reported at once.
+    pub(crate) fn is_reportable(&self, attempts: u32) -> bool {
+        match self {
+            Self::Conflict | Self::NotFound | Self::OwnerMissing | Self::Transient(_) => attempts >= 4,
+            Self::Foreign | Self::UnknownKind | Self::Forbidden(_) | Self::Rejected(_) => true,
+        }
+    }
+
+    /// Returns the problem for the status of the resource that asks for the object, or no longer does.
+    pub(crate) fn to_problem(&self, id: &ObjectId, wanted: bool) -> ResourceProblem {
+        let object = if wanted { format!("{} {}", id.kind.as_str(), id.key) } else { describe_leftover(id) };
+        match self {
+            Self::Conflict => ResourceProblem::new(
+                Reason::ApplyFailed,
+                format!("{object}: another client keeps changing it"),
+            ),
+            Self::Foreign => ResourceProblem::new(
+                Reason::Conflict,
+                format!("{object} exists and is not managed by Emcee; not overwritten (rename or delete it)"),
+            ),
+            Self::NotFound => ResourceProblem::new(
+                Reason::ApplyFailed,
+                format!("{object}: another client keeps deleting it"),
+            ),
+            Self::OwnerMissing => ResourceProblem::new(
+                Reason::ApplyFailed,
+                format!("{object} was deleted, and its owner does not exist (retrying)"),
+            ),
+            Self::Transient(words) => {
+                ResourceProblem::new(Reason::ApplyFailed, format!("{object}: {words} (retrying)"))
+            }
+            Self::UnknownKind => ResourceProblem::new(
+                Reason::KindMissing,
+                format!(
+                    "{object}: the API server does not know {} {} (install its CRD)",
+                    id.kind.api_version(),
+                    id.kind.as_str()
+                ),
+            ),
+            Self::Forbidden(words) => ResourceProblem::new(
+                Reason::Forbidden,
+                format!(
+                    "{object}: {words} (`emcee manifests rbac --fed-namespaces …` prints the required permissions)"
+                ),
+            ),
+            Self::Rejected(words) => ResourceProblem::new(Reason::ApplyFailed, format!("{object}: {words}")),
+        }
+    }
+}
+
+/// Returns the problem for the status of the resource that no longer asks for an object, which is being
+/// deleted and blocked by finalizers.
+pub(super) fn finalizer_problem(id: &ObjectId) -> ResourceProblem {
+    let message = format!(
+        "{}: finalizers of other controllers block its deletion (see its `metadata.finalizers`)",
+        describe_leftover(id)
+    );
+    ResourceProblem::new(Reason::ApplyFailed, message)
+}
+
+/// Returns the problem for the status of a resource whose object another client wrote, with Emcee's labels.
+/// Either the resource asks for the object with other content (`wanted`), or no longer asks for it.
+pub(super) fn copy_problem(id: &ObjectId, wanted: bool) -> ResourceProblem {
+    let message = if wanted {
+        format!(
+            "{} {} has Emcee's label but another field manager wrote it, and it differs from the desired state; not overwritten ({})",
+            id.kind.as_str(),
+            id.key,
+            hand_over_hint(id)
+        )
+    } else {
+        format!(
+            "{}: it has Emcee's label but another field manager wrote it ({})",
+            describe_leftover(id),
+            hand_over_hint(id)
+        )
+    };
+    ResourceProblem::new(Reason::Conflict, message)
+}
+
+/// Returns what an administrator can do about an object that has Emcee's label and was written by another
+/// client.
+pub(crate) fn hand_over_hint(id: &ObjectId) -> String {
+    let (kind, key) = (id.kind, &id.key);
+    let kinds = match kind.group() {
+        "" => kind.plural().to_owned(),
+        group => format!("{}.{group}", kind.plural()),
+    };
+    format!(
+        "delete it, or hand it over to Emcee: `kubectl -n {} get {kinds} {} -o yaml | kubectl apply --server-side --field-manager {} -f -`",
+        key.namespace,
+        key.name,
+        field_manager(kind)
+    )
+}
+
+fn describe_leftover(id: &ObjectId) -> String {
+    format!("{} {} is no longer wanted but still there", id.kind.as_str(), id.key)
+}
+
+/// Reports whether a 404 is about the kind. For a missing object the API server names the object; of a kind
+/// without a definition it knows nothing.
+fn is_unknown_kind(message: &str) -> bool {
+    message.contains("page not found") || message.contains("could not find the requested resource")
+}
+
+/// Reports whether a webhook caused the error. A webhook that cannot be called may be down for long, and an
+/// administrator has to fix it.
+fn is_webhook_error(message: &str) -> bool {
+    message.contains("admission webhook") || message.contains("failed calling webhook")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn delays_double_up_to_a_cap() {
+        let fault = WriteError::Transient(String::new());
+        assert_eq!(fault.retry_delay(1, 0.5), Duration::from_millis(250));
+        assert_eq!(fault.retry_delay(2, 0.5), Duration::from_millis(500));
+        assert_eq!(fault.retry_delay(1000, 0.5), Duration::from_secs(15));
+        assert!(fault.retry_delay(3, 0.0) < fault.retry_delay(3, 1.0));
+    }
+}

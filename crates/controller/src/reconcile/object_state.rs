@@ -1,0 +1,277 @@
+//! Desired and observed state of each object.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use emcee_core::problem::ResourceProblem;
+use emcee_core::translate::Unit;
+use emcee_core::uid::Uid;
+
+use super::error::{WriteError, copy_problem, finalizer_problem};
+use crate::watch::update::{LiveObject, ObjectId, ObjectOrigin, OwnerLabels, RelistScope, ResourceVersion};
+
+/// State of one object. Holds hashes of its content, not the content itself.
+#[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, and all combinations occur")]
+pub(super) struct ObjectState {
+    /// Unit that asks for the object; `None` if the object must go.
+    pub(super) unit: Option<Arc<Unit>>,
+    /// Hash of the desired content.
+    pub(super) desired_hash: u64,
+    /// Live object, as last observed.
+    pub(super) observed: Option<ObservedObject>,
+    /// Hash of the content that the live object is known to have; 0 if unknown.
+    pub(super) observed_hash: u64,
+    /// Whether a write is in flight.
+    pub(super) in_flight: bool,
+    /// Whether a GET is needed, because the known state may be wrong.
+    pub(super) needs_get: bool,
+    /// Whether a relist has started and has not confirmed the live object yet.
+    pub(super) unconfirmed: bool,
+    /// Hash of the content that was sent last.
+    pub(super) sent_hash: u64,
+    /// Who wrote the live object.
+    pub(super) origin: ObjectOrigin,
+    /// Whether the live object is being deleted.
+    pub(super) deleting: bool,
+    /// Whether the object still existed after the DELETE: Kubernetes waits for finalizers of other
+    /// controllers.
+    pub(super) blocked_by_finalizer: bool,
+    /// Whether the object was deleted externally while it was desired, for example by the garbage collector
+    /// because its owner is gone.
+    pub(super) deleted_externally: bool,
+    /// Last error and number of consecutive failures; `None` after a success.
+    pub(super) failure: Option<Box<(WriteError, u32)>>,
+    /// Whether the next attempt is scheduled. Nothing is done before that.
+    pub(super) backing_off: bool,
+    /// Owner according to the labels, if another client wrote the object. Former owner, if no unit asks for
+    /// the object any more.
+    pub(super) owner: Option<Box<OwnerLabels>>,
+    /// Whether the owner has asked for the object since this process started.
+    pub(super) was_desired: bool,
+}
+
+/// A live object, as last observed.
+#[derive(Clone, Debug)]
+pub(super) struct ObservedObject {
+    pub(super) uid: Uid,
+    pub(super) version: ResourceVersion,
+}
+
+/// Next action for an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ObjectAction {
+    Get,
+    Create,
+    /// Another client wrote exactly the desired content. Emcee becomes its manager.
+    TakeOver,
+    Apply,
+    Delete,
+}
+
+impl ObjectState {
+    /// Returns the next action. Valid while no write is in flight.
+    pub(super) fn next_action(&self) -> Option<ObjectAction> {
+        if self.needs_get {
+            return Some(ObjectAction::Get);
+        }
+        match (&self.unit, &self.observed) {
+            // A copy with other content is never overwritten: that is for an administrator to decide.
+            (Some(_), Some(_)) if self.origin == ObjectOrigin::Copy => {
+                self.is_matching_copy().then_some(ObjectAction::TakeOver)
+            }
+            // Objects of other owners are left alone, as are copies that no unit asks for.
+            (_, Some(_)) if self.origin != ObjectOrigin::Emcee => None,
+            (Some(_), None) => Some(ObjectAction::Create),
+            (Some(_), Some(_)) => (self.observed_hash != self.desired_hash).then_some(ObjectAction::Apply),
+            (None, Some(_)) => (!self.deleting).then_some(ObjectAction::Delete),
+            (None, None) => None,
+        }
+    }
+
+    /// Reports whether the next action may start now.
+    pub(super) fn is_ready(&self) -> bool {
+        !self.in_flight && !self.backing_off && self.next_action().is_some()
+    }
+
+    /// Records the live object. `matching` is the hash of the desired content if the object has it, otherwise
+    /// 0.
+    pub(super) fn record_live(&mut self, live: &LiveObject, matching: u64) {
+        self.observed = Some(ObservedObject { uid: live.uid.clone(), version: live.version.clone() });
+        (self.observed_hash, self.deleted_externally, self.unconfirmed) = (matching, false, false);
+        (self.deleting, self.blocked_by_finalizer) = (live.deleting, live.deleting);
+        self.origin = live.origin();
+        // Labels matter only if no unit asks for the object, or another client wrote it. Otherwise the unit is
+        // the owner.
+        let is_labelled_for = self.unit.is_none() || self.origin == ObjectOrigin::Copy;
+        self.was_desired &= self.owner.as_deref() == Some(&live.owner);
+        self.owner = is_labelled_for.then(|| Box::new(live.owner.clone()));
+    }
+
+    /// Records that a unit asks for the object with content of this hash.
+    pub(super) fn set_desired(&mut self, unit: &Arc<Unit>, hash: u64) {
+        if self.desired_hash != hash {
+            self.backing_off = false;
+            // The content of a copy is not kept. It may be what is desired now, which only a GET shows.
+            self.needs_get |= self.origin == ObjectOrigin::Copy && self.observed.is_some();
+        }
+        if self.origin != ObjectOrigin::Copy {
+            self.owner = None;
+        }
+        (self.unit, self.desired_hash) = (Some(Arc::clone(unit)), hash);
+    }
+
+    /// Reports whether another client wrote the live object and it has the desired content.
+    fn is_matching_copy(&self) -> bool {
+        self.observed_hash == self.desired_hash && !self.deleting
+    }
+
+    /// Reports whether the live object has Emcee's label, was written by another client, and is left alone.
+    pub(super) fn is_left_alone(&self) -> bool {
+        self.origin == ObjectOrigin::Copy && self.observed.is_some() && self.next_action().is_none()
+    }
+
+    /// Records that the object does not exist.
+    pub(super) fn record_absence(&mut self) {
+        // If no unit asks for the object, its absence is what Emcee wants.
+        self.deleted_externally |= self.observed.is_some() && self.unit.is_some();
+        (self.observed, self.observed_hash, self.origin) = (None, 0, ObjectOrigin::Emcee);
+        (self.deleting, self.blocked_by_finalizer, self.unconfirmed) = (false, false, false);
+        (self.failure, self.backing_off) = (None, false);
+    }
+
+    /// Reports whether the object is as desired, or is known to be blocked for now.
+    pub(super) fn is_settled(&self) -> bool {
+        !self.in_flight && (self.next_action().is_none() || self.reportable_error().is_some())
+    }
+
+    /// Reports whether the object exists and Emcee applied it.
+    pub(super) fn is_ours(&self) -> bool {
+        self.observed.is_some() && self.origin == ObjectOrigin::Emcee
+    }
+
+    /// Returns why the object is not as desired, if that is worth reporting.
+    pub(super) fn status_problem(&self, id: &ObjectId) -> Option<ResourceProblem> {
+        let (wanted, lingers) = (self.unit.is_some(), self.blocked_by_finalizer);
+        let problem = self.reportable_error().map(|fault| fault.to_problem(id, wanted));
+        problem.or_else(|| match (wanted, lingers) {
+            (false, true) => Some(finalizer_problem(id)),
+            // An object that is being deleted and has the desired content is recreated when it is gone.
+            (true, _) if self.observed_hash == self.desired_hash => None,
+            _ => self.is_left_alone().then(|| copy_problem(id, wanted)),
+        })
+    }
+
+    /// Returns the error that blocks the object, if it is worth reporting.
+    fn reportable_error(&self) -> Option<&WriteError> {
+        let (fault, attempts) = self.failure.as_deref()?;
+        fault.is_reportable(*attempts).then_some(fault)
+    }
+
+    /// Records that its unit no longer asks for the object.
+    pub(super) fn clear_desired(&mut self) {
+        let owner = self.unit.take().map(|unit| Box::new(OwnerLabels::of_unit(&unit)));
+        // The labels of a copy may name any owner. It only counts as asked for if they name this unit's
+        // resource.
+        if self.origin == ObjectOrigin::Copy {
+            self.was_desired = self.owner == owner;
+        } else {
+            (self.owner, self.was_desired) = (owner, true);
+        }
+        (self.desired_hash, self.failure, self.backing_off) = (0, None, false);
+    }
+
+    /// Returns the former owner, if the object exists with Emcee's label and no unit asks for it.
+    fn leftover_owner(&self) -> Option<OwnerLabels> {
+        let is_leftover =
+            self.unit.is_none() && self.observed.is_some() && self.origin != ObjectOrigin::Foreign;
+        self.owner.as_deref().filter(|_| is_leftover).cloned()
+    }
+}
+
+/// State of all objects. An object that does not exist and that no unit asks for has no entry.
+#[derive(Debug, Default)]
+pub(super) struct ObjectTable {
+    /// Boxed, because a hash table is half empty at times.
+    entries: HashMap<ObjectId, Box<ObjectState>>,
+    /// Objects of each owner that must go.
+    leftovers: HashMap<OwnerLabels, BTreeSet<ObjectId>>,
+}
+
+impl ObjectTable {
+    pub(super) fn get(&self, id: &ObjectId) -> Option<&ObjectState> {
+        self.entries.get(id).map(|entry| &**entry)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&ObjectId, &ObjectState)> {
+        self.entries.iter().map(|(id, entry)| (id, &**entry))
+    }
+
+    /// Updates the state of an object and the index of leftovers.
+    pub(super) fn update<R>(&mut self, id: &ObjectId, change: impl FnOnce(&mut ObjectState) -> R) -> R {
+        let entry = self.entries.entry(id.clone()).or_default();
+        let before = entry.leftover_owner();
+        let result = change(entry);
+        let after = entry.leftover_owner();
+        // The outcome of a write in flight needs the entry.
+        if entry.unit.is_none() && entry.observed.is_none() && !entry.in_flight {
+            self.entries.remove(id);
+        }
+        self.update_leftovers(id, before, after);
+        result
+    }
+
+    /// Starts a relist: the existing objects of the list are unconfirmed until it returns them.
+    pub(super) fn begin_relist(&mut self, list: &RelistScope) {
+        let covered = self.entries.iter_mut().filter(|(id, _)| list.contains_id(id));
+        covered.for_each(|(_, entry)| entry.unconfirmed = entry.observed.is_some());
+    }
+
+    /// Confirms an object in the current relist, if there is one. Returns its state.
+    pub(super) fn confirm_listed(&mut self, id: &ObjectId) -> Option<&ObjectState> {
+        let entry = self.entries.get_mut(id)?;
+        entry.unconfirmed = false;
+        Some(entry)
+    }
+
+    /// Ends a relist. Returns the objects that it did not confirm, and marks them for a GET.
+    pub(super) fn end_relist(&mut self, list: &RelistScope) -> Vec<ObjectId> {
+        let covered = self.entries.iter_mut().filter(|(id, entry)| entry.unconfirmed && list.contains_id(id));
+        let look = |(id, entry): (&ObjectId, &mut Box<ObjectState>)| {
+            (entry.unconfirmed, entry.needs_get) = (false, true);
+            id.clone()
+        };
+        covered.map(look).collect()
+    }
+
+    /// Reports whether any object exists that no unit asks for.
+    pub(super) fn has_leftovers(&self) -> bool {
+        !self.leftovers.is_empty()
+    }
+
+    /// Returns the existing objects of an owner that no unit asks for.
+    pub(super) fn leftovers_of<'a>(
+        &'a self,
+        owner: &OwnerLabels,
+    ) -> impl Iterator<Item = (&'a ObjectId, &'a ObjectState)> + use<'a> {
+        let leftovers = self.leftovers.get(owner).into_iter().flatten();
+        leftovers.filter_map(|id| Some((id, self.get(id)?)))
+    }
+
+    fn update_leftovers(&mut self, id: &ObjectId, before: Option<OwnerLabels>, after: Option<OwnerLabels>) {
+        if before == after {
+            return;
+        }
+        if let Some(owner) = after {
+            self.leftovers.entry(owner).or_default().insert(id.clone());
+        }
+        if let Some(owner) = before
+            && let Some(leftovers) = self.leftovers.get_mut(&owner)
+        {
+            leftovers.remove(id);
+            if leftovers.is_empty() {
+                self.leftovers.remove(&owner);
+            }
+        }
+    }
+}

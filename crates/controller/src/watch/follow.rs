@@ -1,0 +1,121 @@
+//! Runs one watch for as long as the controller runs.
+
+use std::fmt::Debug;
+
+use emcee_core::key::ObjectKey;
+use futures_util::StreamExt as _;
+use k8s_openapi::serde::de::DeserializeOwned;
+use kube::runtime::WatchStreamExt as _;
+use kube::runtime::watcher::{self, Event};
+use kube::{Api, Resource};
+use tokio::sync::mpsc;
+
+use super::relist::RelistTracker;
+use super::update::WatchUpdate;
+
+/// An event of a watch.
+#[derive(Debug)]
+pub(crate) struct WatchEvent {
+    /// Number of the watch.
+    pub(crate) source: usize,
+    /// What the watch reports.
+    pub(crate) kind: WatchEventKind,
+}
+
+/// What a watch reports.
+#[derive(Debug)]
+pub(crate) enum WatchEventKind {
+    /// An object exists, has changed, or is gone.
+    Update(Box<WatchUpdate>),
+    /// The list is complete.
+    Synced,
+    /// The watch failed, and retries.
+    Failed(String),
+}
+
+/// Converts an object, or its deletion (`None`), to an update. Returns `None` to ignore it.
+pub(super) trait ObjectConverter<K>:
+    FnMut(&ObjectKey, Option<K>) -> Option<WatchUpdate> + Send + 'static
+{
+}
+impl<K, F: FnMut(&ObjectKey, Option<K>) -> Option<WatchUpdate> + Send + 'static> ObjectConverter<K> for F {}
+
+/// Runs one watch and sends its events.
+pub(super) async fn follow_watch<K>(
+    api: Api<K>,
+    config: watcher::Config,
+    source: usize,
+    mut memory: RelistTracker,
+    mut read: impl ObjectConverter<K>,
+    out: mpsc::Sender<WatchEvent>,
+) where
+    K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
+{
+    // The watcher of kube lists again by itself, for example after 410 Gone.
+    let mut events = std::pin::pin!(watcher::watcher(api, config).default_backoff());
+    while let Some(event) = events.next().await {
+        let mut said = Vec::new();
+        match event {
+            Ok(Event::Init) => said.extend(memory.begin_relist().map(update_event)),
+            Ok(Event::InitApply(object) | Event::Apply(object)) => {
+                let key = object_key(&object);
+                let news = read(&key, Some(object));
+                memory.record_object(&key, news.is_some());
+                said.extend(news.map(update_event));
+            }
+            Ok(Event::Delete(object)) => {
+                let key = object_key(&object);
+                memory.record_deletion(&key);
+                said.extend(read(&key, None).map(update_event));
+            }
+            Ok(Event::InitDone) => {
+                said.extend(memory.end_relist(|key| read(key, None)).into_iter().map(update_event));
+                said.push(WatchEventKind::Synced);
+            }
+            Err(error) => said.extend(failure_events(&error, memory.is_empty())),
+        }
+        for what in said {
+            if out.send(WatchEvent { source, kind: what }).await.is_err() {
+                // The set of watches is being dropped.
+                return;
+            }
+        }
+    }
+}
+
+fn update_event(fact: WatchUpdate) -> WatchEventKind {
+    WatchEventKind::Update(Box::new(fact))
+}
+
+fn object_key<K: Resource>(object: &K) -> ObjectKey {
+    let metadata = object.meta();
+    ObjectKey::new(
+        metadata.namespace.as_deref().unwrap_or_default(),
+        metadata.name.as_deref().unwrap_or_default(),
+    )
+}
+
+/// Converts an error of a watch. A kind that the API server does not know has no objects, which is an answer,
+/// too. If objects were known, its CRD was just removed. That is no reason to undo what depends on them.
+fn failure_events(error: &watcher::Error, nothing_known: bool) -> Vec<WatchEventKind> {
+    if let watcher::Error::InitialListFailed(kube::Error::Api(status)) = error
+        && status.code == 404
+    {
+        let missing =
+            WatchEventKind::Failed("the API server does not know this kind (is its CRD installed?)".into());
+        // `Synced` first: the initial sync must not wait for this watch.
+        return if nothing_known { vec![WatchEventKind::Synced, missing] } else { vec![missing] };
+    }
+    vec![WatchEventKind::Failed(error_message(error))]
+}
+
+/// Returns the error with its causes, without the noise of nested types.
+fn error_message(error: &watcher::Error) -> String {
+    match error {
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
+        | watcher::Error::WatchFailed(kube::Error::Api(status))
+        | watcher::Error::WatchError(status) => format!("{} ({})", status.message, status.code),
+        error => error.to_string(),
+    }
+}

@@ -1,0 +1,276 @@
+//! Updates from watches, and the types in them.
+
+use std::fmt;
+
+use emcee_api::labels;
+use emcee_core::inputs::InputChange;
+use emcee_core::key::ObjectKey;
+use emcee_core::names;
+use emcee_core::plan::{GeneratedKind, OwnerKind};
+use emcee_core::translate::Unit;
+use emcee_core::uid::Uid;
+use serde_json::Value;
+
+pub(crate) use super::status_digest::StatusDigest;
+use crate::mesh_config::MeshTrustDomains;
+
+/// An update from a watch, reduced to what the controller needs.
+#[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "most facts are inputs, and a box for each would cost more than the room"
+)]
+pub(crate) enum WatchUpdate {
+    /// An object that the core translates has changed.
+    Input(InputChange),
+    /// One of the three user resources.
+    Resource(Box<UserResource>),
+    /// Trust domains in Istio's mesh configuration, or why they cannot be read.
+    MeshTrust(Result<MeshTrustDomains, String>),
+    /// Hash of the root certificates of the mesh's workloads, if they are known.
+    RootHash(Option<String>),
+    /// A user's resource is gone.
+    ResourceGone(Unit),
+    /// An object with Emcee's label.
+    Live(Box<LiveObject>),
+    /// An object with Emcee's label is gone, or has lost that label.
+    LiveGone(ObjectId),
+    /// A watch starts to list objects with Emcee's label again.
+    RelistStarted(RelistScope),
+    /// The list is complete. An object that it did not contain may be gone.
+    RelistDone(RelistScope),
+}
+
+/// A user resource, as the API server has it.
+#[derive(Debug)]
+pub(crate) struct UserResource {
+    /// The resource, as a unit of the core.
+    pub(crate) unit: Unit,
+    /// Value of its `metadata.uid`.
+    pub(crate) uid: Uid,
+    /// Value of its `metadata.resourceVersion`.
+    pub(crate) version: ResourceVersion,
+    /// Value of its `metadata.generation`.
+    pub(crate) generation: Option<i64>,
+    /// Whether it is being deleted.
+    pub(crate) deleting: bool,
+    /// Whether it has Emcee's finalizer.
+    pub(crate) finalizer: bool,
+    /// Digest of its `status`; the status itself is not kept.
+    pub(crate) status: StatusDigest,
+    /// What the core learns about it.
+    pub(crate) change: InputChange,
+}
+
+/// A resource version. Later versions of the same resource are greater numbers.
+///
+/// Source: KEP-5504, "Comparable Resource Version", of Kubernetes 1.35. Before, it was so without a
+/// guarantee.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum ResourceVersion {
+    /// All versions of today's API servers.
+    Number(u64),
+    /// Any other format.
+    Text(Box<str>),
+}
+
+impl ResourceVersion {
+    pub(crate) fn new(text: &str) -> Self {
+        match text.parse::<u64>() {
+            // Only if it is written back exactly as it was read.
+            Ok(number) if !text.starts_with(['0', '+']) => Self::Number(number),
+            _ => Self::Text(text.into()),
+        }
+    }
+
+    /// Reports whether this version is later. Versions that cannot be compared count as later, unless they
+    /// are equal.
+    pub(crate) fn is_newer(&self, than: &Self) -> bool {
+        match (self.as_number(), than.as_number()) {
+            (Some(this), Some(than)) => this > than,
+            _ => self != than,
+        }
+    }
+
+    fn as_number(&self) -> Option<u128> {
+        match self {
+            Self::Number(number) => Some((*number).into()),
+            Self::Text(text) => text.parse().ok(),
+        }
+    }
+}
+
+impl fmt::Display for ResourceVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(number) => number.fmt(f),
+            Self::Text(text) => f.write_str(text),
+        }
+    }
+}
+
+/// Identifies an object that Emcee generates.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct ObjectId {
+    /// Kind of the object.
+    pub(crate) kind: GeneratedKind,
+    /// Namespace and name of the object.
+    pub(crate) key: ObjectKey,
+}
+
+/// Objects with Emcee's label, of one kind, in one namespace or in all: what one watch lists.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RelistScope {
+    /// Kind of the objects.
+    pub(crate) kind: GeneratedKind,
+    /// Namespace of the objects; `None` for all.
+    pub(crate) namespace: Option<String>,
+}
+
+impl RelistScope {
+    /// Reports whether the list would contain the object.
+    pub(crate) fn contains_id(&self, id: &ObjectId) -> bool {
+        id.kind == self.kind
+            && self.namespace.as_deref().is_none_or(|namespace| *id.key.namespace == *namespace)
+    }
+}
+
+/// An object with Emcee's label, as the API server has it.
+#[derive(Debug)]
+pub(crate) struct LiveObject {
+    /// Kind, namespace and name.
+    pub(crate) id: ObjectId,
+    /// Value of its `metadata.uid`.
+    pub(crate) uid: Uid,
+    /// Value of its `metadata.resourceVersion`.
+    pub(crate) version: ResourceVersion,
+    /// Fields that Emcee applied, as `fieldsV1`. `None` if Emcee did not apply the object: a copy of a
+    /// generated object has its labels, too.
+    pub(crate) applied_fields: Option<Value>,
+    /// Whether it is a facade that a user has taken over, by a selector or another type.
+    pub(crate) taken_over_by_user: bool,
+    /// Whether it is being deleted.
+    pub(crate) deleting: bool,
+    /// Owner, according to its `emcee.io/owner-*` labels.
+    pub(crate) owner: OwnerLabels,
+    /// The object without managed fields and status.
+    pub(crate) body: Value,
+}
+
+/// Which client wrote an object.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum ObjectOrigin {
+    /// Emcee applied it.
+    #[default]
+    Emcee,
+    /// Another client wrote it with Emcee's label: from a backup, or from the output of `emcee render`.
+    Copy,
+    /// It belongs to another owner.
+    Foreign,
+}
+
+impl LiveObject {
+    /// Returns who wrote the object. A user who gives a facade a selector takes it over.
+    pub(crate) fn origin(&self) -> ObjectOrigin {
+        match self {
+            _ if self.taken_over_by_user => ObjectOrigin::Foreign,
+            _ if self.applied_fields.is_some() => ObjectOrigin::Emcee,
+            _ if self.is_labelled() => ObjectOrigin::Copy,
+            _ => ObjectOrigin::Foreign,
+        }
+    }
+
+    /// Reports whether the object has Emcee's label. Watches report no object without it.
+    pub(crate) fn is_labelled(&self) -> bool {
+        self.body["metadata"]["labels"][labels::MANAGED_BY] == labels::MANAGED_BY_EMCEE
+    }
+}
+
+/// Owner of an object, according to its labels.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct OwnerLabels {
+    kind: Box<str>,
+    namespace: Box<str>,
+    name: Box<str>,
+}
+
+impl OwnerLabels {
+    /// Returns the labels of the objects of a user's resource; `None` for objects that bindings share.
+    pub(crate) fn of_resource(unit: &Unit) -> Option<Self> {
+        let resource = unit.resource()?;
+        Some(Self::new(resource.kind, &resource.key.namespace, &resource.key.name))
+    }
+
+    /// Returns the labels of the objects of a unit. For a relay they are not exact: its objects name the
+    /// namespace of the gateway.
+    pub(crate) fn of_unit(unit: &Unit) -> Self {
+        match unit {
+            Unit::Facade(key) => Self::new(OwnerKind::Facade.as_str(), &key.namespace, &key.name),
+            Unit::Relay(key, server_name) => {
+                Self::new(OwnerKind::Relay.as_str(), &key.namespace, server_name)
+            }
+            unit => Self::of_resource(unit).unwrap_or_default(),
+        }
+    }
+
+    fn new(kind: &str, namespace: &str, name: &str) -> Self {
+        Self { kind: kind.into(), namespace: namespace.into(), name: names::label_value(name).into() }
+    }
+
+    /// Reports whether the owner is in that namespace.
+    pub(crate) fn is_in_namespace(&self, namespace: &str) -> bool {
+        *self.namespace == *namespace
+    }
+
+    /// Returns the unit that asks, or asked, for an object of this kind; `None` for objects that bindings
+    /// share. Labels contain only a hash of a long name: then `resources` are the candidates.
+    pub(crate) fn owning_unit<'a>(
+        &self,
+        kind: GeneratedKind,
+        mut resources: impl Iterator<Item = &'a Unit>,
+    ) -> Option<Unit> {
+        // A hash cannot be reversed, so compare it with the resources that exist.
+        let key = if names::is_hashed_label_value(&self.name) {
+            resources.find(|unit| Self::of_resource(unit).as_ref() == Some(self))?.resource()?.key
+        } else {
+            ObjectKey::new(&self.namespace, &self.name)
+        };
+        match (&*self.kind, kind) {
+            ("MeshFedConfig", GeneratedKind::ServiceBinding) => Some(Unit::Imports(key)),
+            ("MeshFedConfig", _) => Some(Unit::MeshFedConfig(key)),
+            ("ServiceExposition", _) => Some(Unit::ServiceExposition(key)),
+            ("ServiceBinding", _) => Some(Unit::ServiceBinding(key)),
+            ("Service", _) => Some(Unit::AutomaticExposition(key)),
+            _ => None,
+        }
+    }
+
+    /// Returns the position in the order of writes. What others depend on is lower.
+    pub(crate) fn apply_class(&self) -> u8 {
+        match &*self.kind {
+            "MeshFedConfig" => 0,
+            "Relay" => 1,
+            "Facade" => 3,
+            _ => 2,
+        }
+    }
+
+    /// Reports whether the owner is a facade, the host that applications call.
+    pub(crate) fn is_facade(&self) -> bool {
+        &*self.kind == OwnerKind::Facade.as_str()
+    }
+
+    /// Reads the owner from the labels of an object.
+    pub(crate) fn from_labels<'a>(labels: impl Iterator<Item = (&'a str, &'a str)>) -> Self {
+        let mut owner = Self::default();
+        for (label, value) in labels {
+            match label {
+                labels::OWNER_KIND => owner.kind = value.into(),
+                labels::OWNER_NAMESPACE => owner.namespace = value.into(),
+                labels::OWNER_NAME => owner.name = value.into(),
+                _ => {}
+            }
+        }
+        owner
+    }
+}

@@ -1,0 +1,163 @@
+//! Limits events to one per second and service. If a peer changes a service faster, only the latest state is delivered.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::{Duration, Instant};
+
+use emcee_core::key::ObjectKey;
+
+use super::PeerEvent;
+use crate::client_stream::AnnouncementEvent;
+use crate::endpoint_slice::discovery_announcement_key;
+
+/// Minimum time between two events about the same service.
+const MIN_EVENT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What an event is about. A new event replaces an undelivered one with the same subject.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum EventSubject {
+    Connection,
+    Rejections,
+    Service(ObjectKey),
+}
+
+/// Queue of events that wait for delivery, at most one per subject.
+#[derive(Debug, Default)]
+pub(super) struct EventThrottle {
+    waiting: BTreeMap<EventSubject, PeerEvent>,
+    /// Earliest delivery time of each waiting event. The counter keeps the order of arrival among equal times.
+    schedule: BTreeSet<(Instant, u64, EventSubject)>,
+    arrivals: u64,
+    /// Subjects that were delivered within the last [`MIN_EVENT_INTERVAL`], and when.
+    last_delivery: BTreeMap<EventSubject, Instant>,
+    delivery_order: VecDeque<(Instant, EventSubject)>,
+}
+
+impl EventThrottle {
+    pub(super) fn push(&mut self, event: PeerEvent, now: Instant) {
+        let subject = event_subject(&event);
+        // A replaced event keeps its place in the schedule, so constant changes cannot postpone a delivery.
+        if self.waiting.insert(subject.clone(), event).is_none() {
+            self.prune_deliveries(now);
+            // Connection events are not delayed: consumers need to know at once that a peer is unreachable.
+            let last = self.last_delivery.get(&subject).filter(|_| subject != EventSubject::Connection);
+            let when = last.map_or(now, |last| (*last + MIN_EVENT_INTERVAL).max(now));
+            self.schedule.insert((when, self.arrivals, subject));
+            self.arrivals += 1;
+        }
+    }
+
+    /// Returns when the next event may be delivered. `None` if no event waits.
+    pub(super) fn next_delivery(&self) -> Option<Instant> {
+        self.schedule.first().map(|(when, ..)| *when)
+    }
+
+    /// Removes and returns the next event that may be delivered at `now`.
+    pub(super) fn pop_due(&mut self, now: Instant) -> Option<PeerEvent> {
+        if self.next_delivery()? > now {
+            return None;
+        }
+        let (_, _, subject) = self.schedule.pop_first()?;
+        self.last_delivery.insert(subject.clone(), now);
+        self.delivery_order.push_back((now, subject.clone()));
+        self.waiting.remove(&subject)
+    }
+
+    /// Number of events that wait.
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Removes deliveries that no longer delay an event, which bounds the memory.
+    fn prune_deliveries(&mut self, now: Instant) {
+        while let Some((when, _)) = self.delivery_order.front()
+            && *when + MIN_EVENT_INTERVAL <= now
+        {
+            let Some((when, subject)) = self.delivery_order.pop_front() else { return };
+            // The subject may have been delivered again since; then a later entry of the queue removes it.
+            if self.last_delivery.get(&subject) == Some(&when) {
+                self.last_delivery.remove(&subject);
+            }
+        }
+    }
+}
+
+fn event_subject(event: &PeerEvent) -> EventSubject {
+    match event {
+        PeerEvent::Connected { .. } | PeerEvent::Unreachable(_) => EventSubject::Connection,
+        PeerEvent::Rejected(_) => EventSubject::Rejections,
+        PeerEvent::Changed(AnnouncementEvent::Announced(announcement)) => {
+            EventSubject::Service(announcement.key.clone())
+        }
+        PeerEvent::Changed(AnnouncementEvent::Withdrawn(key) | AnnouncementEvent::Expired(key)) => {
+            EventSubject::Service(key.clone())
+        }
+        PeerEvent::Changed(AnnouncementEvent::Addresses(_)) => {
+            EventSubject::Service(discovery_announcement_key())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn withdrawn(name: &str) -> PeerEvent {
+        PeerEvent::Changed(AnnouncementEvent::Withdrawn(ObjectKey::new("default", name)))
+    }
+
+    fn expired(name: &str) -> PeerEvent {
+        PeerEvent::Changed(AnnouncementEvent::Expired(ObjectKey::new("default", name)))
+    }
+
+    fn pop_all(pacer: &mut EventThrottle, now: Instant) -> Vec<PeerEvent> {
+        std::iter::from_fn(|| pacer.pop_due(now)).collect()
+    }
+
+    #[test]
+    fn the_first_event_is_delivered_at_once_and_the_latest_of_the_rest_a_second_later() {
+        let (mut pacer, start) = (EventThrottle::default(), Instant::now());
+        let at = |milliseconds| start + Duration::from_millis(milliseconds);
+        pacer.push(withdrawn("a"), start);
+        assert_eq!(pop_all(&mut pacer, start), [withdrawn("a")]);
+        for tick in 1..=99 {
+            pacer.push(if tick % 2 == 0 { withdrawn("a") } else { expired("a") }, at(tick * 10));
+            assert_eq!(pacer.pop_due(at(tick * 10)), None);
+        }
+        assert_eq!(pacer.next_delivery(), Some(at(1_000)));
+        assert_eq!(pop_all(&mut pacer, at(1_000)), [expired("a")]);
+        assert_eq!(pacer.len(), 0);
+    }
+
+    #[test]
+    fn services_do_not_wait_for_each_other_and_keep_their_order() {
+        let (mut pacer, start) = (EventThrottle::default(), Instant::now());
+        pacer.push(withdrawn("b"), start);
+        pacer.push(withdrawn("a"), start);
+        pacer.push(expired("b"), start);
+        assert_eq!(pop_all(&mut pacer, start), [expired("b"), withdrawn("a")]);
+        pacer.push(withdrawn("a"), start);
+        pacer.push(withdrawn("c"), start);
+        assert_eq!(pop_all(&mut pacer, start), [withdrawn("c")]);
+    }
+
+    #[test]
+    fn connection_events_are_not_delayed() {
+        let (mut pacer, start) = (EventThrottle::default(), Instant::now());
+        let connected = || PeerEvent::Connected { address: "192.0.2.1:1".parse().unwrap() };
+        for _ in 0..3 {
+            pacer.push(connected(), start);
+            assert_eq!(pop_all(&mut pacer, start), [connected()]);
+        }
+    }
+
+    #[test]
+    fn deliveries_are_pruned_after_the_interval() {
+        let (mut pacer, start) = (EventThrottle::default(), Instant::now());
+        for name in 0..10_000_u64 {
+            let now = start + Duration::from_millis(name);
+            pacer.push(withdrawn(&name.to_string()), now);
+            assert!(pacer.pop_due(now).is_some());
+            assert!(pacer.last_delivery.len() <= 1_000 && pacer.delivery_order.len() <= 1_000);
+        }
+    }
+}

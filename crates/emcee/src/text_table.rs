@@ -1,0 +1,30 @@
+//! Plain-text tables with aligned columns.
+
+use crate::yaml::is_unprintable;
+
+/// Formats rows as lines, with two spaces between aligned columns. Widths are counted in characters.
+pub(crate) fn align_columns(rows: &[Vec<String>]) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
+    let width = |column: usize| {
+        rows.iter()
+            .filter_map(|row| row.get(column))
+            .map(|cell| cell.chars().count())
+            .max()
+            .unwrap_or_default()
+    };
+    let widths: Vec<_> = (0..columns).map(width).collect();
+    let line = |row: &Vec<String>| {
+        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
+        // The last column is padded as well; remove its trailing spaces.
+        format!("{}\n", cells.collect::<Vec<_>>().join("  ").trim_end())
+    };
+    rows.iter().map(line).collect()
+}
+
+/// Replaces control characters by spaces.
+///
+/// Resources and announcements contain text of other people. It must not send escape sequences to the reader's
+/// terminal.
+pub(crate) fn strip_unprintable(text: &str) -> String {
+    text.chars().map(|c| if is_unprintable(c) { ' ' } else { c }).collect()
+}
