@@ -171,9 +171,9 @@ pub(crate) fn secret_update(key: &ObjectKey, object: Option<&k8s::Secret>) -> Wa
 }
 
 /// Converts the metadata of a Secret: only its name is read.
-pub(crate) fn ca_secret_update(key: &ObjectKey, there: bool) -> Option<WatchUpdate> {
+pub(crate) fn ca_secret_update(key: &ObjectKey, exists: bool) -> Option<WatchUpdate> {
     inputs::is_ca_secret_name(&key.name)
-        .then(|| WatchUpdate::Input(InputChange::CaSecret(key.clone(), there)))
+        .then(|| WatchUpdate::Input(InputChange::CaSecret(key.clone(), exists)))
 }
 
 pub(crate) fn peer_authentication_update(key: &ObjectKey, object: Option<DynamicObject>) -> WatchUpdate {
@@ -224,8 +224,8 @@ pub(crate) fn root_hash_update(object: Option<&k8s::ConfigMap>) -> WatchUpdate {
 
 pub(crate) fn namespace_update(name: &str, object: Option<&k8s::Namespace>) -> WatchUpdate {
     // A terminating namespace accepts no new objects.
-    let there = object.is_some_and(|object| object.metadata.deletion_timestamp.is_none());
-    WatchUpdate::Input(InputChange::Namespace(name.into(), there))
+    let is_active = object.is_some_and(|object| object.metadata.deletion_timestamp.is_none());
+    WatchUpdate::Input(InputChange::Namespace(name.into(), is_active))
 }
 
 /// Converts an object of a generated kind.

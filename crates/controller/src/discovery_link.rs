@@ -30,19 +30,19 @@ const PEER_CHANGES_CAPACITY: usize = 64;
 
 pub(crate) fn create_link() -> (DiscoveryLink, DiscoveryHandle) {
     let (publish, published) = mpsc::unbounded_channel();
-    let (say, said) = mpsc::channel(PEER_CHANGES_CAPACITY);
+    let (say, receiver) = mpsc::channel(PEER_CHANGES_CAPACITY);
     let (objects, seen) = watch::channel(Vec::new());
     (
-        DiscoveryLink { catalogue_updates: publish, peer_changes: said, mcp_objects: objects },
+        DiscoveryLink { catalogue_updates: publish, peer_changes: receiver, mcp_objects: objects },
         DiscoveryHandle { catalogue_updates: published, peer_changes: say, mcp_objects: seen },
     )
 }
 
 impl DiscoveryLink {
-    pub(crate) fn publish(&self, news: Vec<CatalogueUpdate>) {
-        if !news.is_empty() {
+    pub(crate) fn publish(&self, updates: Vec<CatalogueUpdate>) {
+        if !updates.is_empty() {
             // Without discovery, there is no receiver.
-            let _no_receiver = self.catalogue_updates.send(news);
+            let _no_receiver = self.catalogue_updates.send(updates);
         }
     }
 

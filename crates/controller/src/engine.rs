@@ -174,8 +174,8 @@ impl Engine {
             .leader
             .as_ref()
             .is_some_and(|writing| writing.generated_synced || !writing.watches_generated);
-        let shown = self.mcp_changed.is_none() || self.is_planned();
-        shown && !opening && !self.model.translation().is_holding_back()
+        let mcp_ready = self.mcp_changed.is_none() || self.is_planned();
+        mcp_ready && !opening && !self.model.translation().is_holding_back()
     }
 
     /// Reports whether there is anything to [`work`](Self::work) on.
@@ -214,7 +214,7 @@ impl Engine {
     /// Propagates the results of the next unit to the reconciler, discovery and the metrics.
     fn propagate_next(&mut self) {
         let (model, metrics) = (&self.model, &self.metrics);
-        let mut desk = self.leader.as_mut().map(|writing| &mut writing.applier);
+        let mut applier = self.leader.as_mut().map(|writing| &mut writing.applier);
         let changed = self.unpropagated.process_next(|unit, changed| {
             if !model.translation().can_plan(unit) {
                 // Its claims are about to change. What it has now may belong to another resource.
@@ -225,8 +225,8 @@ impl Engine {
             if let Unit::MeshFedConfig(key) = unit {
                 metrics.set_certificate_expiry(key, model.translation().certificate_expiry(key));
             }
-            if let Some(desk) = &mut desk {
-                desk.add_to_plan(model, unit, &mut changed.plan);
+            if let Some(applier) = &mut applier {
+                applier.add_to_plan(model, unit, &mut changed.plan);
             }
         });
         let Some(PropagationBatch { piece, plan: planned, published, incomplete: unsound }) = changed else {
@@ -386,7 +386,7 @@ impl Engine {
         mut goes_on: impl FnMut() -> bool,
     ) -> Option<(WriteTask, WriteRequest)> {
         let LeaderState {
-            applier: desk,
+            applier,
             statuses: reports,
             status_is_next: statuses_turn,
             writes_enabled: true,
@@ -397,25 +397,25 @@ impl Engine {
             return None;
         };
         let (model, changed) = (&self.model, &self.unpropagated);
-        let object = |desk: &mut Applier| {
-            desk.next_write(model, now).map(|(ticket, write)| (WriteTask::Object(ticket), write))
+        let object = |applier: &mut Applier| {
+            applier.next_write(model, now).map(|(ticket, write)| (WriteTask::Object(ticket), write))
         };
-        let mut status = |reports: &mut StatusWriter, desk: &Applier| {
+        let mut status = |reports: &mut StatusWriter, applier: &Applier| {
             let held = |unit: &Unit| is_unit_incomplete(model, changed, unit);
-            let next = reports.next_write(model, desk, now, held, &mut goes_on);
+            let next = reports.next_write(model, applier, now, held, &mut goes_on);
             next.map(|(report, write)| (WriteTask::Status(report), write))
         };
         // Statuses and objects alternate, so that neither waits for all of the other.
         *statuses_turn = !*statuses_turn;
         let next = if *statuses_turn {
-            status(reports, desk).or_else(|| object(desk))
+            status(reports, applier).or_else(|| object(applier))
         } else {
-            object(desk).or_else(|| status(reports, desk))
+            object(applier).or_else(|| status(reports, applier))
         };
         // The queue of statuses is not empty only if the time was up.
         *cut_short = next.is_none() && reports.has_queued();
         // Without this, a unit that changed after it was planned would never be written.
-        for unit in desk.take_stale_units() {
+        for unit in applier.take_stale_units() {
             self.model.requeue_unit(unit);
         }
         next
@@ -471,8 +471,8 @@ impl Engine {
     pub(crate) fn config_dump(&self) -> Value {
         let translation = self.model.translation();
         let resources = self.model.resources().filter_map(|(unit, known)| {
-            let standing = self.leader.as_ref().map(|writing| format!("{:?}", writing.applier.apply_progress(&self.model, unit)));
-            Some(json!({"resource": unit.resource()?.to_string(), "status": known.status.reduced_status(), "objects": standing}))
+            let progress = self.leader.as_ref().map(|writing| format!("{:?}", writing.applier.apply_progress(&self.model, unit)));
+            Some(json!({"resource": unit.resource()?.to_string(), "status": known.status.reduced_status(), "objects": progress}))
         });
         let settings = translation.inputs().settings();
         json!({

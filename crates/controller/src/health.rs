@@ -66,8 +66,11 @@ pub(crate) struct Heartbeat {
 pub(crate) fn health_pair() -> (Health, Heartbeat) {
     let blockers = vec!["the watches have not started".to_owned()];
     let shared = Arc::new(Mutex::new(HealthState { blockers, last_tick: Instant::now() }));
-    let (asked, questions) = mpsc::channel(4);
-    (Health { state: Arc::clone(&shared), requests: asked }, Heartbeat { state: shared, requests: questions })
+    let (sender, questions) = mpsc::channel(4);
+    (
+        Health { state: Arc::clone(&shared), requests: sender },
+        Heartbeat { state: shared, requests: questions },
+    )
 }
 
 impl Health {

@@ -182,7 +182,7 @@ mod tests {
     fn a_removed_certificate_is_not_exported() {
         let mut registry = Registry::default();
         let metrics = Metrics::register(&mut registry);
-        let shown = || {
+        let exported_line = || {
             let mut text = String::new();
             prometheus_client::encoding::text::encode(&mut text, &registry)
                 .expect("a string takes everything");
@@ -190,10 +190,10 @@ mod tests {
         };
         let blue = ObjectKey::new("fed", "blue");
         metrics.set_certificate_expiry(&blue, Some(Timestamp::from_second(86400).expect("a time")));
-        let wanted = r#"certificate_end_seconds{namespace="fed",name="blue"} 86400"#;
-        assert_eq!(shown().as_deref(), Some(wanted));
+        let expected = r#"certificate_end_seconds{namespace="fed",name="blue"} 86400"#;
+        assert_eq!(exported_line().as_deref(), Some(expected));
         metrics.set_certificate_expiry(&blue, None);
-        assert_eq!(shown(), None);
+        assert_eq!(exported_line(), None);
     }
 
     #[test]

@@ -139,24 +139,24 @@ impl Applier {
         // With MCP, istiod receives these kinds from Emcee directly.
         let written = |object: &&GeneratedObject| !(self.mcp && object.kind().is_istio());
         let objects = model.translation().objects_of(&unit);
-        let mut wanted: Vec<ObjectId> = Vec::with_capacity(objects.len());
+        let mut desired: Vec<ObjectId> = Vec::with_capacity(objects.len());
         for object in objects.iter().filter(written) {
-            let id = object_id(object, had.iter().chain(&wanted));
+            let id = object_id(object, had.iter().chain(&desired));
             let hash = build_desired(model, &unit, object).hash;
             self.objects.update(&id, |entry| entry.set_desired(&unit, hash));
-            wanted.push(id);
+            desired.push(id);
         }
         for id in had {
             // Another unit may ask for the object by now. Then it must not be removed.
-            if !wanted.contains(&id) && self.objects.get(&id).is_some_and(|e| e.unit.as_ref() == Some(&unit))
+            if !desired.contains(&id) && self.objects.get(&id).is_some_and(|e| e.unit.as_ref() == Some(&unit))
             {
                 self.objects.update(&id, ObjectState::clear_desired);
                 due.push(id);
             }
         }
-        due.extend(wanted.iter().cloned());
-        if !wanted.is_empty() {
-            self.unit_objects.insert(unit, wanted.into());
+        due.extend(desired.iter().cloned());
+        if !desired.is_empty() {
+            self.unit_objects.insert(unit, desired.into());
         }
     }
 
@@ -166,7 +166,7 @@ impl Applier {
         if known
             .and_then(|entry| entry.observed.as_ref())
             // Watch events and responses to writes arrive in any order. The newest version wins.
-            .is_some_and(|there| !live.version.is_newer(&there.version))
+            .is_some_and(|observed| !live.version.is_newer(&observed.version))
         {
             return Vec::new();
         }
@@ -286,15 +286,15 @@ impl Applier {
     /// Returns the next write that may start now, if there is one.
     pub(crate) fn next_write(&mut self, model: &Model, now: Instant) -> Option<(PendingWrite, WriteRequest)> {
         self.enqueue_retries(model, now);
-        while let Some((turn, item)) = self.queue.next_item() {
+        while let Some((batch_id, item)) = self.queue.next_item() {
             let found = match item {
                 QueueItem::Object(id) => self.object_write(model, &id),
                 QueueItem::Finalizer(unit) => finalizer_write(model, unit),
             };
             match found {
-                Some((purpose, write)) => return Some((PendingWrite { batch: turn, purpose }, write)),
+                Some((purpose, write)) => return Some((PendingWrite { batch: batch_id, purpose }, write)),
                 // The item became obsolete while it waited.
-                None => self.queue.finish_item(turn),
+                None => self.queue.finish_item(batch_id),
             }
         }
         None
@@ -335,20 +335,18 @@ impl Applier {
             }
             body
         };
-        let there = || entry.observed.clone();
+        let observed = || entry.observed.clone();
         let found = match step {
             ObjectAction::Get => Some((0, WriteRequest::Get(id.clone()))),
-            ObjectAction::Delete => {
-                there().map(|there| (0, WriteRequest::Delete(id.clone(), there.uid, there.version)))
-            }
+            ObjectAction::Delete => observed()
+                .map(|observed| (0, WriteRequest::Delete(id.clone(), observed.uid, observed.version))),
             ObjectAction::Create => body().map(|body| (body.hash, create_write(model, entry, id, body))),
             ObjectAction::TakeOver => body().and_then(|body| {
-                let there = there()?;
-                Some((body.hash, WriteRequest::TakeOver(id.clone(), body, there.uid, there.version)))
+                let observed = observed()?;
+                Some((body.hash, WriteRequest::TakeOver(id.clone(), body, observed.uid, observed.version)))
             }),
-            ObjectAction::Apply => {
-                body().and_then(|body| Some((body.hash, WriteRequest::Apply(id.clone(), body, there()?.uid))))
-            }
+            ObjectAction::Apply => body()
+                .and_then(|body| Some((body.hash, WriteRequest::Apply(id.clone(), body, observed()?.uid)))),
         };
         self.stale_units.extend(outdated);
         let (hash, write) = found?;
@@ -407,7 +405,7 @@ impl Applier {
             ) => {
                 self.objects.update(id, |entry| {
                     entry.sent_hash = hash;
-                    let seen = entry.observed.as_ref().map(|there| there.version.clone());
+                    let seen = entry.observed.as_ref().map(|observed| observed.version.clone());
                     // A watch may have reported the deletion of the object in the meantime. A deletion has no
                     // version to compare, so a GET decides.
                     let missed = entry.needs_get && seen.is_none();
@@ -431,8 +429,8 @@ impl Applier {
             (_, Ok(_) | Err(WriteError::NotFound)) => self.record_absence(model, id),
             (_, Err(fault)) => {
                 // After a conflict, the observed version is outdated.
-                let look = step == ObjectAction::Get || fault == WriteError::Conflict;
-                self.objects.update(id, |entry| entry.needs_get |= look);
+                let needs_get = step == ObjectAction::Get || fault == WriteError::Conflict;
+                self.objects.update(id, |entry| entry.needs_get |= needs_get);
                 self.record_failure(id, fault, now);
             }
         }
@@ -487,9 +485,9 @@ impl Applier {
 
 fn finalizer_write(model: &Model, unit: Unit) -> Option<(WritePurpose, WriteRequest)> {
     let known = model.resource(&unit)?;
-    let wanted = !known.deleting;
-    (known.finalizer != wanted).then(|| {
-        let write = WriteRequest::Finalizer(unit.clone(), known.uid.clone(), wanted);
+    let desired = !known.deleting;
+    (known.finalizer != desired).then(|| {
+        let write = WriteRequest::Finalizer(unit.clone(), known.uid.clone(), desired);
         (WritePurpose::Finalizer(unit), write)
     })
 }

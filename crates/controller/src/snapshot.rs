@@ -151,24 +151,25 @@ impl ClusterSnapshot {
         let (name, resource) = generated_api_resource(found.kind);
         let api: Api<DynamicObject> =
             Api::namespaced_with(self.client.clone(), &found.key.namespace, &resource);
-        let there = api.get_metadata_opt(&found.key.name).await;
-        let there = there.map_err(|error| SnapshotError::Object(format!("{name} {}", found.key), error))?;
-        Ok(there.is_some())
+        let existing = api.get_metadata_opt(&found.key.name).await;
+        let existing =
+            existing.map_err(|error| SnapshotError::Object(format!("{name} {}", found.key), error))?;
+        Ok(existing.is_some())
     }
 
     fn compare_objects(&self) -> Vec<Drift> {
         let owners = self.units_by_object();
-        let mut wanted = BTreeSet::new();
+        let mut desired = BTreeSet::new();
         let mut found = Vec::new();
         for object in self.translation().objects() {
             let id = ObjectId { kind: object.kind(), key: ObjectKey::new(&object.namespace, &object.name) };
             let uid = owners.get(&id).and_then(|unit| self.model.owner_uid(unit));
             let body = DesiredObject::from_object(&object, uid);
             found.extend(drift_action(self.live.get(&id), &body).map(|step| new_drift(&id, step)));
-            wanted.insert(id);
+            desired.insert(id);
         }
         // An object that is being deleted needs nothing more.
-        let unwanted = self.live.iter().filter(|(id, live)| !wanted.contains(id) && !live.deleting);
+        let unwanted = self.live.iter().filter(|(id, live)| !desired.contains(id) && !live.deleting);
         found.extend(unwanted.filter_map(|(id, live)| Some(new_drift(id, unwanted_action(live)?))));
         found
     }
@@ -192,22 +193,22 @@ fn new_drift(id: &ObjectId, step: DriftAction) -> Drift {
 }
 
 /// Returns what a controller would do with a desired object, as in `reconcile`.
-fn drift_action(live: Option<&LiveObject>, wanted: &DesiredObject) -> Option<DriftAction> {
+fn drift_action(live: Option<&LiveObject>, desired: &DesiredObject) -> Option<DriftAction> {
     let Some(live) = live else { return Some(DriftAction::Create) };
     let kind = live.id.kind;
     let exact = kind.group().ends_with(".istio.io");
-    let deviations = || find_drift(&live.body, &wanted.manifest, exact);
+    let deviations = || find_drift(&live.body, &desired.manifest, exact);
     match live.origin() {
         ObjectOrigin::Foreign => Some(DriftAction::Relinquish),
-        ObjectOrigin::Copy if is_matching_copy(kind, &live.body, &wanted.manifest) => {
+        ObjectOrigin::Copy if is_matching_copy(kind, &live.body, &desired.manifest) => {
             Some(DriftAction::TakeOver)
         }
         ObjectOrigin::Copy => Some(DriftAction::Leave(deviations(), hand_over_hint(&live.id))),
         ObjectOrigin::Emcee => {
             let applied = live.applied_fields.as_ref();
-            let outdated = applied.map(|applied| obsolete_fields(applied, &live.body, &wanted.manifest));
+            let outdated = applied.map(|applied| obsolete_fields(applied, &live.body, &desired.manifest));
             let outdated = outdated.unwrap_or_default();
-            let changes = !matches_desired(kind, &live.body, &wanted.manifest) || !outdated.is_empty();
+            let changes = !matches_desired(kind, &live.body, &desired.manifest) || !outdated.is_empty();
             changes.then(|| {
                 DriftAction::Change(
                     deviations().into_iter().chain(without_known_deviations(exact, outdated)).collect(),

@@ -80,9 +80,9 @@ impl StatusWriter {
     /// Queues resources whose status may have changed.
     pub(crate) fn enqueue(&mut self, units: impl IntoIterator<Item = Unit>) {
         for unit in units {
-            if let Some(news) = self.in_flight.get_mut(&unit) {
+            if let Some(changed) = self.in_flight.get_mut(&unit) {
                 // One write at a time for each resource. The status is compared again afterwards.
-                *news = true;
+                *changed = true;
             } else {
                 self.queue.push(unit);
             }
@@ -115,7 +115,7 @@ impl StatusWriter {
     pub(crate) fn next_write(
         &mut self,
         model: &Model,
-        desk: &Applier,
+        applier: &Applier,
         now: Instant,
         held: impl Fn(&Unit) -> bool,
         mut goes_on: impl FnMut() -> bool,
@@ -130,10 +130,10 @@ impl StatusWriter {
                 continue;
             }
             if let Unit::AutomaticExposition(_) | Unit::Imports(_) = unit {
-                self.report_problem(model, desk, unit);
+                self.report_problem(model, applier, unit);
                 continue;
             }
-            let after = desired_status(model, desk, &unit);
+            let after = desired_status(model, applier, &unit);
             self.update_readiness(model, &unit, after.as_ref());
             if let Some((report, write)) = after.and_then(|after| status_write(model, unit, after)) {
                 self.in_flight.insert(report.unit.clone(), false);
@@ -148,8 +148,8 @@ impl StatusWriter {
         std::mem::take(&mut self.transitions)
     }
 
-    fn report_problem(&mut self, model: &Model, desk: &Applier, unit: Unit) {
-        let ApplyProgress::Settled(problems) = desk.apply_progress(model, &unit) else { return };
+    fn report_problem(&mut self, model: &Model, applier: &Applier, unit: Unit) {
+        let ApplyProgress::Settled(problems) = applier.apply_progress(model, &unit) else { return };
         let refusals = model.verdict(&unit).map(|verdict| verdict.refusals).unwrap_or_default();
         let Some(problem) = refusals.into_iter().chain(problems).next() else {
             self.reported_problems.remove(&unit);
@@ -186,7 +186,7 @@ impl StatusWriter {
         outcome: &Result<WriteOutcome, WriteError>,
         now: Instant,
     ) {
-        let news = self.in_flight.remove(&report.unit).unwrap_or_default();
+        let changed = self.in_flight.remove(&report.unit).unwrap_or_default();
         let before = self.failures.remove(&report.unit).unwrap_or_default();
         match outcome {
             // If the resource is gone, so is the reason to retry.
@@ -195,7 +195,7 @@ impl StatusWriter {
                 let again = now + fault.retry_delay(before + 1, retry_jitter(&report.unit));
                 self.retries.entry(again).or_default().push(report.unit.clone());
             }
-            _ if news => self.enqueue([report.unit.clone()]),
+            _ if changed => self.enqueue([report.unit.clone()]),
             _ => {}
         }
     }
@@ -203,9 +203,9 @@ impl StatusWriter {
 
 /// Returns the desired status of a resource, if all about it is known. For a resource that is being deleted,
 /// only why the deletion waits.
-fn desired_status(model: &Model, desk: &Applier, unit: &Unit) -> Option<Value> {
+fn desired_status(model: &Model, applier: &Applier, unit: &Unit) -> Option<Value> {
     let known = model.resource(unit)?;
-    let ApplyProgress::Settled(problems) = desk.apply_progress(model, unit) else { return None };
+    let ApplyProgress::Settled(problems) = applier.apply_progress(model, unit) else { return None };
     let verdict = match known.deleting {
         // The deletion does not wait for an object, so the resource is about to go.
         true if problems.is_empty() || !known.finalizer => return None,

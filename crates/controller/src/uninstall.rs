@@ -190,7 +190,9 @@ impl Uninstall {
     /// Reports whether the object exists, and not another of the same name. An error counts as yes.
     async fn object_exists(&self, target: &DeletionTarget) -> bool {
         match self.object_api(target).get_metadata_opt(&target.id.key.name).await {
-            Ok(there) => there.is_some_and(|there| Uid::new(there.metadata.uid.as_deref()) == target.uid),
+            Ok(existing) => {
+                existing.is_some_and(|existing| Uid::new(existing.metadata.uid.as_deref()) == target.uid)
+            }
             Err(_) => true,
         }
     }
@@ -222,9 +224,9 @@ impl Uninstall {
         let api: Api<DynamicObject> =
             Api::namespaced_with(self.client.clone(), &bearer.key.namespace, &resource);
         for _ in 0..MAX_ATTEMPTS {
-            let there =
+            let existing =
                 api.get_metadata_opt(&bearer.key.name).await.map_err(|error| error_message(&error))?;
-            let Some(metadata) = there.map(|there| there.metadata) else { return Ok(()) };
+            let Some(metadata) = existing.map(|existing| existing.metadata) else { return Ok(()) };
             let mut finalizers = metadata.finalizers.unwrap_or_default();
             let count = finalizers.len();
             finalizers.retain(|finalizer| finalizer != FINALIZER);

@@ -28,20 +28,20 @@ pub fn diff_objects(old: &Value, new: &Value) -> Vec<FieldDifference> {
 /// Labels, annotations and owner references that others have added are ignored. With `exact`, every other addition
 /// counts too: Istio's kinds have no defaults, so someone else wrote what Emcee did not. For Kubernetes' own kinds
 /// `exact` is false, as the API server fills in defaults.
-pub fn find_drift(there: &Value, wanted: &Value, exact: bool) -> Vec<FieldDifference> {
+pub fn find_drift(live: &Value, desired: &Value, exact: bool) -> Vec<FieldDifference> {
     // Name and namespace are equal already, and the API server owns the rest of the metadata.
     const METADATA: [&str; 3] = ["labels", "annotations", "ownerReferences"];
     let mut found = Vec::new();
     for field in METADATA {
-        let (there, wanted) = (there["metadata"].get(field), wanted["metadata"].get(field));
-        collect_missing(&format!("metadata.{field}"), there, wanted, &mut found);
+        let (live, desired) = (live["metadata"].get(field), desired["metadata"].get(field));
+        collect_missing(&format!("metadata.{field}"), live, desired, &mut found);
     }
-    let fields = wanted.as_object().into_iter().flatten();
-    for (field, wanted) in fields.filter(|(field, _)| !NON_CONTENT_FIELDS.contains(&field.as_str())) {
-        match there.get(field) {
+    let fields = desired.as_object().into_iter().flatten();
+    for (field, desired) in fields.filter(|(field, _)| !NON_CONTENT_FIELDS.contains(&field.as_str())) {
+        match live.get(field) {
             // Even with `exact`, a missing field equals an empty desired value.
-            Some(there) if exact => collect_changes(field, Some(there), Some(wanted), &mut found),
-            there => collect_missing(field, there, Some(wanted), &mut found),
+            Some(live) if exact => collect_changes(field, Some(live), Some(desired), &mut found),
+            live => collect_missing(field, live, Some(desired), &mut found),
         }
     }
     found
@@ -49,40 +49,40 @@ pub fn find_drift(there: &Value, wanted: &Value, exact: bool) -> Vec<FieldDiffer
 
 const NON_CONTENT_FIELDS: [&str; 4] = ["apiVersion", "kind", "metadata", "status"];
 
-/// Collects the parts of `wanted` that `there` lacks. An empty value and a missing one are equal.
+/// Collects the parts of `desired` that `live` lacks. An empty value and a missing one are equal.
 fn collect_missing(
     path: &str,
-    there: Option<&Value>,
-    wanted: Option<&Value>,
+    live: Option<&Value>,
+    desired: Option<&Value>,
     found: &mut Vec<FieldDifference>,
 ) {
-    if is_empty(there) && is_empty(wanted) {
+    if is_empty(live) && is_empty(desired) {
         return;
     }
-    match (there, wanted) {
+    match (live, desired) {
         (_, None) => {}
-        (Some(Value::Object(there)), Some(Value::Object(wanted))) => {
-            for (name, wanted) in wanted {
+        (Some(Value::Object(live)), Some(Value::Object(desired))) => {
+            for (name, desired) in desired {
                 collect_missing(
                     &format!("{path}.{}", quote_field(name)),
-                    there.get(name),
-                    Some(wanted),
+                    live.get(name),
+                    Some(desired),
                     found,
                 );
             }
         }
-        (Some(Value::Array(there)), Some(Value::Array(wanted))) => {
+        (Some(Value::Array(live)), Some(Value::Array(desired))) => {
             // Elements are matched by index. An extra element counts even without `exact`: the API server adds fields
             // to elements, but no elements.
-            for index in 0..there.len().max(wanted.len()) {
+            for index in 0..live.len().max(desired.len()) {
                 let path = format!("{path}[{index}]");
-                match (there.get(index), wanted.get(index)) {
-                    (Some(there), Some(wanted)) => collect_missing(&path, Some(there), Some(wanted), found),
-                    (there, wanted) => collect_changes(&path, there, wanted, found),
+                match (live.get(index), desired.get(index)) {
+                    (Some(live), Some(desired)) => collect_missing(&path, Some(live), Some(desired), found),
+                    (live, desired) => collect_changes(&path, live, desired, found),
                 }
             }
         }
-        _ => collect_changes(path, there, wanted, found),
+        _ => collect_changes(path, live, desired, found),
     }
 }
 
@@ -164,20 +164,20 @@ mod tests {
         assert!(changes_between(&old, &old).is_empty());
     }
 
-    fn drift_of(there: &Value, wanted: &Value, exact: bool) -> Vec<String> {
-        find_drift(there, wanted, exact).iter().map(ToString::to_string).collect()
+    fn drift_of(live: &Value, desired: &Value, exact: bool) -> Vec<String> {
+        find_drift(live, desired, exact).iter().map(ToString::to_string).collect()
     }
 
     #[test]
     fn additions_of_the_api_server_and_others_are_not_drift() {
-        let wanted = json!({"kind": "Service", "metadata": {"name": "a", "labels": {"x": "y"}},
+        let desired = json!({"kind": "Service", "metadata": {"name": "a", "labels": {"x": "y"}},
             "spec": {"ports": [{"port": 80}], "selector": {}}});
-        let there = json!({"kind": "Service", "status": {},
+        let live = json!({"kind": "Service", "status": {},
             "metadata": {"name": "a", "uid": "1", "labels": {"x": "y", "z": ""}, "annotations": {"by": "others"}},
             "spec": {"ports": [{"port": 80, "protocol": "TCP"}], "clusterIP": "10.0.0.1"}});
-        assert!(drift_of(&there, &wanted, false).is_empty());
+        assert!(drift_of(&live, &desired, false).is_empty());
         assert_eq!(
-            drift_of(&there, &wanted, true),
+            drift_of(&live, &desired, true),
             [
                 r#"spec.clusterIP: "10.0.0.1" is removed"#,
                 r#"spec.ports[0].protocol: "TCP" is removed"#,
@@ -188,11 +188,11 @@ mod tests {
 
     #[test]
     fn missing_and_changed_fields_are_drift() {
-        let wanted = json!({"metadata": {"labels": {"x": "y"}}, "spec": {"ports": [{"port": 80}], "type": "ClusterIP"}});
-        let there =
+        let desired = json!({"metadata": {"labels": {"x": "y"}}, "spec": {"ports": [{"port": 80}], "type": "ClusterIP"}});
+        let live =
             json!({"metadata": {"labels": {"x": "z"}}, "spec": {"ports": [{"port": 81}, {"port": 82}]}});
         assert_eq!(
-            drift_of(&there, &wanted, false),
+            drift_of(&live, &desired, false),
             [
                 r#"metadata.labels.x: "z" → "y""#,
                 "spec.ports[0].port: 81 → 80",

@@ -89,20 +89,20 @@ pub struct PeerEventStream {
 pub fn subscribe_to_peer(
     target: PeerTarget,
     relationships: watch::Receiver<Arc<TlsRelationships>>,
-    judge: watch::Receiver<AnnouncementValidator>,
+    validator: watch::Receiver<AnnouncementValidator>,
 ) -> PeerEventStream {
-    subscribe_over(TcpConnector, target, relationships, judge)
+    subscribe_over(TcpConnector, target, relationships, validator)
 }
 
 fn subscribe_over(
     connector: impl dial::Connector,
     target: PeerTarget,
     relationships: watch::Receiver<Arc<TlsRelationships>>,
-    judge: watch::Receiver<AnnouncementValidator>,
+    validator: watch::Receiver<AnnouncementValidator>,
 ) -> PeerEventStream {
     let (sender, events) = mpsc::channel(EVENT_QUEUE_SIZE);
-    let follower = PeerTask::new(connector, target, relationships, judge, sender);
-    PeerEventStream { events, task: tokio::spawn(follower.run()) }
+    let peer_task = PeerTask::new(connector, target, relationships, validator, sender);
+    PeerEventStream { events, task: tokio::spawn(peer_task.run()) }
 }
 
 impl PeerEventStream {

@@ -227,8 +227,8 @@ impl DeltaClient {
 
     /// Returns when [`process_timers`](Self::process_timers) must be called next. `None` if no timer runs.
     pub fn next_deadline(&self) -> Option<Instant> {
-        let standing = self.pending_removals.values().min().copied();
-        standing.into_iter().chain(self.expires_at()).min()
+        let next_removal = self.pending_removals.values().min().copied();
+        next_removal.into_iter().chain(self.expires_at()).min()
     }
 
     /// Applies the deferred removals and the expiry that are due at `now`.

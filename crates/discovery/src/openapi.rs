@@ -82,8 +82,8 @@ pub fn build_document(relationship: &str, peer: &str, announcements: &[Announcem
         description: describe_catalogue(paths.len()),
         version: content_version(&paths),
     };
-    let audience = PeerExtension { relationship: relationship.to_owned(), peer: peer.to_owned() };
-    OpenApiDocument { openapi: VERSION, info, audience, paths }
+    let peer_extension = PeerExtension { relationship: relationship.to_owned(), peer: peer.to_owned() };
+    OpenApiDocument { openapi: VERSION, info, audience: peer_extension, paths }
 }
 
 fn describe_catalogue(services: usize) -> String {

@@ -113,9 +113,9 @@ impl DeltaStreamError {
 
 impl DeltaServerStream {
     /// Creates the state of a stream of this peer that has sent no request.
-    pub fn new(audience: PeerRef, limits: DeltaStreamLimits) -> Self {
+    pub fn new(peer: PeerRef, limits: DeltaStreamLimits) -> Self {
         Self {
-            peer: audience,
+            peer,
             limits,
             subscriptions: SubscriptionState::default(),
             acks: AckTracker::default(),
@@ -210,8 +210,8 @@ impl DeltaServerStream {
         cache: &ResourceCache,
     ) -> Result<(), DeltaStreamError> {
         if request.type_url != ENDPOINT_SLICE {
-            let shown = request.type_url.chars().take(MAX_NAME).collect();
-            return Err(DeltaStreamError::UnsupportedType(shown));
+            let truncated = request.type_url.chars().take(MAX_NAME).collect();
+            return Err(DeltaStreamError::UnsupportedType(truncated));
         }
         // A client with more entries than usual was sent more resources than usual.
         let limit = self.limits.max_initial_versions.max(2 * cache.visible_count(&self.peer));

@@ -201,9 +201,9 @@ async fn handle_config_dump(State(state): State<AdminState>) -> Json<Value> {
 
 async fn handle_catalogue(State(state): State<AdminState>) -> Response {
     // The permit moves into the stream: it is released when the whole response has been produced.
-    let turn = LARGE_RESPONSE_PERMIT.acquire().await;
+    let permit = LARGE_RESPONSE_PERMIT.acquire().await;
     match fetch_catalogue(&state).await {
-        Ok(offers) => catalogue_stream::stream_catalogue(turn, offers),
+        Ok(catalogue) => catalogue_stream::stream_catalogue(permit, catalogue),
         Err(answer) => answer,
     }
 }
@@ -212,17 +212,17 @@ async fn handle_catalogue(State(state): State<AdminState>) -> Response {
 /// part may be omitted if there is only one.
 async fn handle_openapi(State(state): State<AdminState>, uri: Uri) -> Response {
     let _turn = LARGE_RESPONSE_PERMIT.acquire().await;
-    let offers = match fetch_catalogue(&state).await {
-        Ok(offers) => offers,
+    let catalogue = match fetch_catalogue(&state).await {
+        Ok(catalogue) => catalogue,
         Err(answer) => return answer,
     };
-    match openapi_for_query(&offers, uri.query().unwrap_or_default()) {
+    match openapi_for_query(&catalogue, uri.query().unwrap_or_default()) {
         Ok(document) => Json(document).into_response(),
         Err(words) => (StatusCode::BAD_REQUEST, words + "\n").into_response(),
     }
 }
 
-fn openapi_for_query(offers: &CatalogueState, query: &str) -> Result<openapi::OpenApiDocument, String> {
+fn openapi_for_query(catalogue: &CatalogueState, query: &str) -> Result<openapi::OpenApiDocument, String> {
     let (mut relationship, mut peer) = (None, None);
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
         match &*name {
@@ -233,7 +233,7 @@ fn openapi_for_query(offers: &CatalogueState, query: &str) -> Result<openapi::Op
     }
     // `emcee openapi` cuts this hint off again and names its own flags instead.
     let unchosen = |error: SelectionError| format!("{error}: /openapi.json?relationship=NAME&peer=NAME");
-    let listing = choose_relationship(&offers.reports, relationship.as_deref(), |listing| {
+    let listing = choose_relationship(&catalogue.reports, relationship.as_deref(), |listing| {
         (&listing.relationship, &listing.fed_config)
     });
     let listing = listing.map_err(unchosen)?;

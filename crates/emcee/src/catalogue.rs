@@ -129,15 +129,15 @@ pub struct RefusalView {
 ///
 /// # Errors
 /// The writer fails.
-pub(crate) fn write_json(offers: &CatalogueState, writer: &mut impl Write) -> io::Result<()> {
-    serde_json::to_writer(writer, &lazy_json::LazyCatalogue(offers)).map_err(Into::into)
+pub(crate) fn write_json(catalogue: &CatalogueState, writer: &mut impl Write) -> io::Result<()> {
+    serde_json::to_writer(writer, &lazy_json::LazyCatalogue(catalogue)).map_err(Into::into)
 }
 
 impl CatalogueView {
     /// Converts the engine's reports.
-    pub fn from_offers(offers: &CatalogueState) -> Self {
-        let relationships = offers.reports.iter().map(RelationshipView::from_report).collect();
-        Self { follows: offers.follows_peers, relationships }
+    pub fn from_offers(catalogue: &CatalogueState) -> Self {
+        let relationships = catalogue.reports.iter().map(RelationshipView::from_report).collect();
+        Self { follows: catalogue.follows_peers, relationships }
     }
 }
 
@@ -196,17 +196,17 @@ impl AnnouncedServiceView {
 
 impl ServiceView {
     /// Converts an announcement of this mesh or of a peer.
-    pub fn from_announcement(offer: &Announcement) -> Self {
+    pub fn from_announcement(announcement: &Announcement) -> Self {
         Self {
-            namespace: offer.key.namespace.to_string(),
-            name: offer.key.name.to_string(),
-            style: offer.mode.to_string(),
-            server_name: offer.server_name.clone(),
-            protocol: offer.protocol.to_string(),
-            port: offer.port,
-            endpoints: offer.endpoints.iter().map(ToString::to_string).collect(),
-            subject_alt_names: offer.identities.clone(),
-            trust_domain: offer.trust_domain.clone(),
+            namespace: announcement.key.namespace.to_string(),
+            name: announcement.key.name.to_string(),
+            style: announcement.mode.to_string(),
+            server_name: announcement.server_name.clone(),
+            protocol: announcement.protocol.to_string(),
+            port: announcement.port,
+            endpoints: announcement.endpoints.iter().map(ToString::to_string).collect(),
+            subject_alt_names: announcement.identities.clone(),
+            trust_domain: announcement.trust_domain.clone(),
         }
     }
 }

@@ -132,13 +132,13 @@ impl Cli {
 /// Joins an error and its causes in one line. A cause that the text contains already is left out, as some libraries
 /// include the cause in their own message.
 fn join_causes(error: &anyhow::Error) -> String {
-    error.chain().map(ToString::to_string).fold(String::new(), |said, cause| {
-        if said.is_empty() {
+    error.chain().map(ToString::to_string).fold(String::new(), |message, cause| {
+        if message.is_empty() {
             cause
-        } else if said.contains(&cause) {
-            said
+        } else if message.contains(&cause) {
+            message
         } else {
-            format!("{said}: {cause}")
+            format!("{message}: {cause}")
         }
     })
 }

@@ -113,13 +113,13 @@ impl MeshDiscovery {
         let relationships = OpenRelationships::default();
         let server =
             XdsServer::new(Arc::clone(&announcer), relationships.subscribe(), ServerLimits::default());
-        let followers = PeerSubscriptions::new(relationships.subscribe(), args.announcement_budget());
+        let subscriptions = PeerSubscriptions::new(relationships.subscribe(), args.announcement_budget());
         Ok(Self {
             server,
             listener,
             publisher: Publisher::new(announcer, args.discovery_advertise.clone()),
             relationships,
-            peers: followers,
+            peers: subscriptions,
         })
     }
 
@@ -196,19 +196,21 @@ impl MeshDiscovery {
 
     /// Applies a batch of updates: policies first, as announcements refer to the relationships and their peers.
     fn apply_updates(&mut self, batch: Vec<CatalogueUpdate>) {
-        let mut offers = Vec::new();
+        let mut announcements = Vec::new();
         for published in batch {
             match published {
-                CatalogueUpdate::PeerPolicy(fed_config, terms) => {
+                CatalogueUpdate::PeerPolicy(fed_config, policy) => {
                     // TLS first: the subscriptions look the relationship's certificate up when they connect.
-                    self.relationships.set_policy(&fed_config, terms.as_deref());
-                    self.publisher.set_policy(&fed_config, terms.clone());
-                    self.peers.set_policy(&fed_config, terms);
+                    self.relationships.set_policy(&fed_config, policy.as_deref());
+                    self.publisher.set_policy(&fed_config, policy.clone());
+                    self.peers.set_policy(&fed_config, policy);
                 }
-                CatalogueUpdate::Announcements(exposition, offered) => offers.push((exposition, offered)),
+                CatalogueUpdate::Announcements(exposition, addressed) => {
+                    announcements.push((exposition, addressed))
+                }
             }
         }
-        self.publisher.set_announcements(offers);
+        self.publisher.set_announcements(announcements);
     }
 }
 

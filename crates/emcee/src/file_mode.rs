@@ -108,10 +108,10 @@ impl FileMode {
             return Err(io::Error::other(message));
         }
         let out = OutputDir::open(&folders.out);
-        let follower = FileReconciler::new(settings);
+        let reconciler = FileReconciler::new(settings);
         Ok(Self {
             dirs: folders,
-            reconciler: follower,
+            reconciler,
             output: out,
             last_fingerprint: None,
             applied_fingerprint: None,
@@ -133,8 +133,8 @@ impl FileMode {
     /// Creates the channels to discovery. Call it before the first poll, so that the first batch is a full snapshot.
     pub(crate) fn connect_discovery(&mut self) -> DiscoveryChannels {
         let (publish, published) = mpsc::unbounded_channel();
-        let (say, said) = mpsc::channel(PEER_CHANGE_QUEUE);
-        self.discovery = Some(FileModeLink { updates: publish, peer_changes: said });
+        let (say, changes) = mpsc::channel(PEER_CHANGE_QUEUE);
+        self.discovery = Some(FileModeLink { updates: publish, peer_changes: changes });
         // There is no leader election in file mode: the value never changes, and stays readable without its sender.
         DiscoveryChannels { updates: published, peer_changes: say, is_subscriber: watch::channel(true).1 }
     }
@@ -226,19 +226,19 @@ impl FileMode {
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         tokio::pin!(end);
         loop {
-            let news = async {
+            let updates = async {
                 tokio::select! {
                     changes = next_peer_changes(&mut self.discovery) => Some(changes),
                     _ = ticks.tick() => None,
                 }
             };
             // `biased`: peers may have a change ready in each iteration, which must not delay the end.
-            let news = tokio::select! {
+            let updates = tokio::select! {
                 biased;
                 () = &mut end => return Ok(()),
-                news = news => news,
+                polled = updates => polled,
             };
-            let done = match news {
+            let done = match updates {
                 Some(changes) => self.apply_peer_changes(changes, console),
                 None => self.poll(false, console),
             };

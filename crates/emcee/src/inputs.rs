@@ -41,11 +41,11 @@ pub struct DocumentInputs {
 impl DocumentInputs {
     /// Reads the documents. If two documents describe the same object, the later one takes precedence.
     pub fn from_documents(documents: &[ManifestDocument], cluster_domain: &str) -> Self {
-        let mut intake = Self::default();
+        let mut inputs = Self::default();
         for document in documents {
-            intake.add_document(document, cluster_domain);
+            inputs.add_document(document, cluster_domain);
         }
-        intake
+        inputs
     }
 
     /// The valid MeshFedConfigs among the documents.

@@ -81,11 +81,11 @@ pub async fn serve(
 ) -> anyhow::Result<()> {
     let served = Arc::default();
     let tls = TlsAcceptor::from(Arc::new(tls::server_config(Arc::clone(&served))?));
-    let keeper = cert_manager::CertManager::new(client, options, served);
+    let manager = cert_manager::CertManager::new(client, options, served);
     // Both run in one task: the manager issues the certificate that the server uses, and it never returns.
     tokio::select! {
         () = http_server::serve(listener, Some(tls), router(), PortLimits::WEBHOOK, end) => Ok(()),
-        never = keeper.run() => match never {},
+        never = manager.run() => match never {},
     }
 }
 
@@ -128,12 +128,12 @@ impl ReviewQueue {
     async fn run_review(&self, body: Bytes) -> Option<Result<Value, review::InvalidReview>> {
         let admission = Arc::clone(&self.admitted).try_acquire_owned().ok()?;
         let answer = async {
-            let turn = Arc::clone(&self.running).acquire_owned().await.ok()?;
+            let permit = Arc::clone(&self.running).acquire_owned().await.ok()?;
             let work = spawn_blocking(move || {
                 let answer = review::answer_review(&body);
                 // Release the permits here and not after `await`: a blocking thread cannot be cancelled, so after
                 // the timeout it still uses the CPU.
-                drop((turn, admission));
+                drop((permit, admission));
                 answer
             });
             work.await.ok()

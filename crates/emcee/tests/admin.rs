@@ -35,8 +35,8 @@ impl EngineHealth for TestEngine {
         })
     }
     fn catalogue_reports(&self) -> BoxFuture<'_, Option<CatalogueState>> {
-        let offers = self.catalogue.clone();
-        Box::pin(async { offers })
+        let catalogue = self.catalogue.clone();
+        Box::pin(async { catalogue })
     }
 }
 
@@ -256,9 +256,9 @@ async fn the_catalogue_has_each_peer_and_its_announcements() {
     let peers = blue["peers"].as_array().expect("a list");
     assert_eq!(peers.iter().map(|peer| &peer["name"]).collect::<Vec<_>>(), ["m2", "m3"]);
     assert_eq!(peers[0]["offered"], json!([]));
-    let offered = &yellow["peers"][0]["offered"][0];
-    assert_eq!(offered["server_name"], "reviews.shop.yellow.emcee.internal");
-    assert_eq!((&offered["port"], &offered["protocol"]), (&json!(9080), &json!("http")));
+    let service = &yellow["peers"][0]["offered"][0];
+    assert_eq!(service["server_name"], "reviews.shop.yellow.emcee.internal");
+    assert_eq!((&service["port"], &service["protocol"]), (&json!(9080), &json!("http")));
 }
 
 #[tokio::test]
@@ -314,7 +314,7 @@ async fn the_command_line_shows_the_catalogue_of_a_running_emcee() {
     let standby = TestEngine {
         catalogue: engine_with_catalogue()
             .catalogue
-            .map(|offers| CatalogueState { follows_peers: false, ..offers }),
+            .map(|state| CatalogueState { follows_peers: false, ..state }),
         ..healthy_engine()
     };
     let (_, err, code) = run_command(standby, "catalogue -o json").await;

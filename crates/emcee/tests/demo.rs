@@ -43,9 +43,9 @@ fn the_demo_keeps_running_and_prints_its_files() {
     assert!(std::path::Path::new(resources).join("mesh.yaml").is_file(), "{m1}");
     assert!(std::path::Path::new(objects).join("status").is_dir(), "{m1}");
     let url = catalogue.strip_suffix("/catalogue").expect("a URL");
-    let shown = emcee_command(&["catalogue", "--admin", url]).output().expect("the program runs");
-    let shown = String::from_utf8_lossy(&shown.stdout).into_owned();
-    assert!(shown.contains("reviews") && shown.contains("ratings"), "{shown}");
+    let output = emcee_command(&["catalogue", "--admin", url]).output().expect("the program runs");
+    let output = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.contains("reviews") && output.contains("ratings"), "{output}");
     lines.find(|line| line.contains("Ctrl-C")).expect("a line that explains how to end the demo");
     assert!(demo.interrupt());
 }

@@ -103,8 +103,8 @@ fn status_is_a_subresource_and_columns_are_shown() {
         let version = only_version(&crd);
         assert_eq!((&*version.name, version.served, version.storage), ("v1", true, true));
         assert!(version.subresources.as_ref().is_some_and(|sub| sub.status.is_some()), "{kind}");
-        let shown = version.additional_printer_columns.iter().flatten().map(|column| column.name.as_str());
-        assert_eq!(shown.collect::<Vec<_>>(), columns, "{kind}");
+        let names = version.additional_printer_columns.iter().flatten().map(|column| column.name.as_str());
+        assert_eq!(names.collect::<Vec<_>>(), columns, "{kind}");
     }
 }
 
@@ -128,7 +128,7 @@ fn rules_about_gateways_exist() {
 }
 
 #[track_caller]
-fn assert_rules(wanted: &[(&str, &str)]) {
+fn assert_rules(expected: &[(&str, &str)]) {
     let mut rules: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for_each_field(|path, schema, _| {
         for rule in schema.x_kubernetes_validations.iter().flatten() {
@@ -137,7 +137,7 @@ fn assert_rules(wanted: &[(&str, &str)]) {
             rules.entry(path.to_owned()).or_default().push(words.clone());
         }
     });
-    for (path, words) in wanted {
+    for (path, words) in expected {
         let found = rules.get(*path).into_iter().flatten().any(|message| message.contains(words));
         assert!(found, "no rule of {path} has the message {words:?}: {rules:?}");
     }

@@ -94,8 +94,8 @@ fn first_difference(should: &str, is: &str) -> Option<String> {
     if should == is {
         return None;
     }
-    let (mut wanted, mut got) = (should.lines(), is.lines());
-    (1..).find_map(|number| match (wanted.next(), got.next()) {
+    let (mut expected, mut got) = (should.lines(), is.lines());
+    (1..).find_map(|number| match (expected.next(), got.next()) {
         (None, None) => Some(": differs in its line ends".to_owned()),
         (a, b) if a == b => None,
         (a, b) => {

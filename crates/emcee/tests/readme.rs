@@ -29,7 +29,7 @@ fn documented_commands_print_what_is_shown() {
                 "console" => {
                     ran += parse_commands(&block.lines)
                         .iter()
-                        .filter(|shown| shown.run_and_compare(&page, place.path()))
+                        .filter(|command| command.run_and_compare(&page, place.path()))
                         .count();
                 }
                 _ => {}
@@ -131,10 +131,10 @@ impl DocumentedCommand {
         let printed = String::from_utf8_lossy(&ran.stdout) + String::from_utf8_lossy(&ran.stderr);
         let context = || format!("{}: {}\n{printed}", page.display(), self.line);
         assert_eq!(ran.status.code().map(|code| code.to_string()), Some(code), "{}", context());
-        for shown in output {
+        for pattern in output {
             assert!(
-                printed.lines().any(|line| matches_pattern(line, &shown)),
-                "no line {shown:?} in {}",
+                printed.lines().any(|line| matches_pattern(line, &pattern)),
+                "no line {pattern:?} in {}",
                 context()
             );
         }
@@ -143,8 +143,8 @@ impl DocumentedCommand {
 }
 
 /// Returns whether a line is as shown. `…` matches anything.
-fn matches_pattern(line: &str, shown: &str) -> bool {
-    let Some((start, rest)) = shown.split_once('…') else { return line == shown };
+fn matches_pattern(line: &str, pattern: &str) -> bool {
+    let Some((start, rest)) = pattern.split_once('…') else { return line == pattern };
     let Some(line) = line.strip_prefix(start) else { return false };
     line.char_indices().map(|(at, _)| at).chain([line.len()]).any(|at| matches_pattern(&line[at..], rest))
 }

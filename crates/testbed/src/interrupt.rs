@@ -36,11 +36,11 @@ impl Interrupt {
     pub fn listen() -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (done, events) = mpsc::channel();
-        let asked = done.clone();
+        let sender = done.clone();
         std::thread::spawn(move || {
             runtime.block_on(wait_for_signal());
             // The receiver may be gone already.
-            let _ = asked.send(InterruptEvent::Signalled);
+            let _ = sender.send(InterruptEvent::Signalled);
         });
         Ok(Self { events, done })
     }

@@ -138,8 +138,8 @@ fn build_emcee() -> Result<PathBuf> {
     cargo.current_dir(env!("CARGO_MANIFEST_DIR")).stderr(Stdio::inherit());
     let done = cargo.output().context("cannot start cargo")?;
     ensure!(done.status.success(), "cargo build -p emcee failed (fix it, or set {EMCEE_VARIABLE})");
-    let said = String::from_utf8_lossy(&done.stdout);
-    let mut executables = said.lines().filter_map(|line| {
+    let stdout = String::from_utf8_lossy(&done.stdout);
+    let mut executables = stdout.lines().filter_map(|line| {
         let line: serde_json::Value = serde_json::from_str(line).ok()?;
         line["executable"].as_str().map(PathBuf::from)
     });

@@ -90,8 +90,8 @@ fn benchmark_program() -> Result<PathBuf> {
         done.status.success(),
         "cannot build the benchmark's program (fix it, or set {PROGRAM_VARIABLE})"
     );
-    let said = String::from_utf8_lossy(&done.stdout);
-    let mut executables = said.lines().filter_map(|line| {
+    let stdout = String::from_utf8_lossy(&done.stdout);
+    let mut executables = stdout.lines().filter_map(|line| {
         let line: serde_json::Value = serde_json::from_str(line).ok()?;
         line["executable"].as_str().map(PathBuf::from)
     });

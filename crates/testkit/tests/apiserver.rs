@@ -39,10 +39,10 @@ async fn apply_creates_then_does_nothing_then_removes_a_field() {
 async fn each_fault_arrives() {
     let server = ApiServer::new();
     let api = Api::<ConfigMap>::namespaced(server.client(), "x");
-    for wanted in [403, 409, 410, 413, 422, 500] {
-        server.inject(Fault::code(wanted).verb(Verb::Patch).plural("configmaps"));
+    for expected in [403, 409, 410, 413, 422, 500] {
+        server.inject(Fault::code(expected).verb(Verb::Patch).plural("configmaps"));
         let error = apply(&api, json!({})).await.expect_err("the fault comes");
-        assert_eq!(code(&error), wanted);
+        assert_eq!(code(&error), expected);
     }
     server.inject(Fault::new(Effect::DropBefore).verb(Verb::Patch));
     apply(&api, json!({})).await.expect_err("the connection breaks");

@@ -48,8 +48,8 @@ mod tests {
     fn a_flapping_resource_has_six_events_and_then_one_a_minute() {
         let (mut limiter, start) = (EventRateLimiter::default(), Instant::now());
         let flapping = Unit::ServiceBinding(ObjectKey::new("shop", "flapping"));
-        let heard = (0..100).filter(|_| limiter.try_acquire(&flapping, start)).count();
-        assert_eq!(heard, 6);
+        let allowed = (0..100).filter(|_| limiter.try_acquire(&flapping, start)).count();
+        assert_eq!(allowed, 6);
         let other = Unit::ServiceBinding(ObjectKey::new("shop", "other"));
         assert!(limiter.try_acquire(&other, start), "another resource is heard all the same");
         let later = start + REFILL_INTERVAL;

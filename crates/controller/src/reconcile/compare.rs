@@ -85,21 +85,21 @@ fn manifest_hash(value: &Value) -> u64 {
 }
 
 /// Reports whether the live object has the desired content, and nothing that would change its meaning.
-pub(crate) fn matches_desired(kind: GeneratedKind, live: &Value, wanted: &Value) -> bool {
-    is_matching_copy(kind, live, wanted) && has_metadata("ownerReferences", live, wanted)
+pub(crate) fn matches_desired(kind: GeneratedKind, live: &Value, desired: &Value) -> bool {
+    is_matching_copy(kind, live, desired) && has_metadata("ownerReferences", live, desired)
 }
 
 /// Like [`matches_desired`], for an object that another client wrote. Ignores owner references: they matter
 /// to the garbage collector only.
-pub(crate) fn is_matching_copy(kind: GeneratedKind, live: &Value, wanted: &Value) -> bool {
-    ["labels", "annotations"].iter().all(|field| has_metadata(field, live, wanted))
-        && content_fields(wanted).all(|(field, value)| field_matches(kind, live.get(field), value))
+pub(crate) fn is_matching_copy(kind: GeneratedKind, live: &Value, desired: &Value) -> bool {
+    ["labels", "annotations"].iter().all(|field| has_metadata(field, live, desired))
+        && content_fields(desired).all(|(field, value)| field_matches(kind, live.get(field), value))
 }
 
 /// Reports whether a metadata field has all desired entries. Additional entries belong to others, even if
 /// none is desired: for example the revision of a Deployment.
-fn has_metadata(field: &str, live: &Value, wanted: &Value) -> bool {
-    wanted["metadata"].get(field).is_none_or(|wanted| contains_desired(&live["metadata"][field], wanted))
+fn has_metadata(field: &str, live: &Value, desired: &Value) -> bool {
+    desired["metadata"].get(field).is_none_or(|desired| contains_desired(&live["metadata"][field], desired))
 }
 
 /// Returns the fields that describe what an object is for.
@@ -108,11 +108,11 @@ fn content_fields(object: &Value) -> impl Iterator<Item = (&String, &Value)> {
     fields.filter(|(field, _)| !matches!(field.as_str(), "apiVersion" | "kind" | "metadata" | "status"))
 }
 
-fn field_matches(kind: GeneratedKind, live: Option<&Value>, wanted: &Value) -> bool {
+fn field_matches(kind: GeneratedKind, live: Option<&Value>, desired: &Value) -> bool {
     match live {
-        Some(live) if has_no_defaults(kind) => live == wanted,
-        Some(live) => contains_desired(live, wanted),
-        None => is_empty_value(wanted),
+        Some(live) if has_no_defaults(kind) => live == desired,
+        Some(live) => contains_desired(live, desired),
+        None => is_empty_value(desired),
     }
 }
 
@@ -124,18 +124,18 @@ pub(crate) fn has_no_defaults(kind: GeneratedKind) -> bool {
 
 /// Reports whether the live value contains everything that is desired. In Kubernetes' own kinds the API
 /// server adds defaults.
-fn contains_desired(live: &Value, wanted: &Value) -> bool {
-    match (live, wanted) {
-        (Value::Object(live), Value::Object(wanted)) => wanted.iter().all(|(field, wanted)| {
-            live.get(field).map_or(is_empty_value(wanted), |live| contains_desired(live, wanted))
+fn contains_desired(live: &Value, desired: &Value) -> bool {
+    match (live, desired) {
+        (Value::Object(live), Value::Object(desired)) => desired.iter().all(|(field, desired)| {
+            live.get(field).map_or(is_empty_value(desired), |live| contains_desired(live, desired))
         }),
-        (Value::Array(live), Value::Array(wanted)) => {
+        (Value::Array(live), Value::Array(desired)) => {
             // The order and number of items matter in most lists, so an additional item counts as a
             // difference.
-            live.len() == wanted.len()
-                && live.iter().zip(wanted).all(|(live, wanted)| contains_desired(live, wanted))
+            live.len() == desired.len()
+                && live.iter().zip(desired).all(|(live, desired)| contains_desired(live, desired))
         }
-        (live, wanted) => live == wanted || is_empty_value(wanted) && is_empty_value(live),
+        (live, desired) => live == desired || is_empty_value(desired) && is_empty_value(live),
     }
 }
 
@@ -150,11 +150,11 @@ fn is_empty_value(value: &Value) -> bool {
 }
 
 /// Returns a merge patch that removes what an apply keeps: fields of a spec that others have added.
-pub(crate) fn removal_patch(kind: GeneratedKind, live: &Value, wanted: &Value) -> Option<Value> {
+pub(crate) fn removal_patch(kind: GeneratedKind, live: &Value, desired: &Value) -> Option<Value> {
     if !has_no_defaults(kind) {
         return None;
     }
-    let additions = removed_fields(&live["spec"], &wanted["spec"])?;
+    let additions = removed_fields(&live["spec"], &desired["spec"])?;
     Some(json!({
         // Preconditions: the patch fails if the object has changed in the meantime.
         "metadata": {"uid": live["metadata"]["uid"], "resourceVersion": live["metadata"]["resourceVersion"]},
@@ -162,14 +162,14 @@ pub(crate) fn removal_patch(kind: GeneratedKind, live: &Value, wanted: &Value) -
     }))
 }
 
-fn removed_fields(live: &Value, wanted: &Value) -> Option<Value> {
-    let (live, wanted) = (live.as_object()?, wanted.as_object()?);
+fn removed_fields(live: &Value, desired: &Value) -> Option<Value> {
+    let (live, desired) = (live.as_object()?, desired.as_object()?);
     let mut patch = Map::new();
     for (field, value) in live {
-        match wanted.get(field) {
+        match desired.get(field) {
             // In a merge patch, null removes the field.
             None => drop(patch.insert(field.clone(), Value::Null)),
-            Some(wanted) => patch.extend(removed_fields(value, wanted).map(|inner| (field.clone(), inner))),
+            Some(desired) => patch.extend(removed_fields(value, desired).map(|inner| (field.clone(), inner))),
         }
     }
     (!patch.is_empty()).then_some(Value::Object(patch))

@@ -80,8 +80,9 @@ impl WriteError {
     }
 
     /// Returns the problem for the status of the resource that asks for the object, or no longer does.
-    pub(crate) fn to_problem(&self, id: &ObjectId, wanted: bool) -> ResourceProblem {
-        let object = if wanted { format!("{} {}", id.kind.as_str(), id.key) } else { describe_leftover(id) };
+    pub(crate) fn to_problem(&self, id: &ObjectId, is_desired: bool) -> ResourceProblem {
+        let object =
+            if is_desired { format!("{} {}", id.kind.as_str(), id.key) } else { describe_leftover(id) };
         match self {
             Self::Conflict => ResourceProblem::new(
                 Reason::ApplyFailed,
@@ -132,9 +133,9 @@ pub(super) fn finalizer_problem(id: &ObjectId) -> ResourceProblem {
 }
 
 /// Returns the problem for the status of a resource whose object another client wrote, with Emcee's labels.
-/// Either the resource asks for the object with other content (`wanted`), or no longer asks for it.
-pub(super) fn copy_problem(id: &ObjectId, wanted: bool) -> ResourceProblem {
-    let message = if wanted {
+/// Either the resource asks for the object with other content (`is_desired`), or no longer asks for it.
+pub(super) fn copy_problem(id: &ObjectId, is_desired: bool) -> ResourceProblem {
+    let message = if is_desired {
         format!(
             "{} {} has Emcee's label but another field manager wrote it, and it differs from the desired state; not overwritten ({})",
             id.kind.as_str(),

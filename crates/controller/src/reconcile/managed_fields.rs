@@ -8,9 +8,9 @@ use emcee_core::diff::FieldDifference;
 use serde_json::Value;
 
 /// Returns the fields of `applied`, Emcee's entry, that the live object has and that are not desired.
-pub(crate) fn obsolete_fields(applied: &Value, live: &Value, wanted: &Value) -> Vec<FieldDifference> {
+pub(crate) fn obsolete_fields(applied: &Value, live: &Value, desired: &Value) -> Vec<FieldDifference> {
     let mut found = Vec::new();
-    collect_obsolete("", applied, live, wanted, &mut found);
+    collect_obsolete("", applied, live, desired, &mut found);
     found
 }
 
@@ -18,15 +18,15 @@ fn collect_obsolete(
     path: &str,
     fields: &Value,
     live: &Value,
-    wanted: &Value,
+    desired: &Value,
     found: &mut Vec<FieldDifference>,
 ) {
     for (step, inner) in fields.as_object().into_iter().flatten() {
         // A field that is gone already needs no removal.
         let Some((live, field)) = find_live(live, step) else { continue };
         let path = join_path(path, &field);
-        match find_desired(wanted, step) {
-            Some(wanted) => collect_obsolete(&path, inner, live, wanted, found),
+        match find_desired(desired, step) {
+            Some(desired) => collect_obsolete(&path, inner, live, desired, found),
             None => found.push(FieldDifference { field: path, old: Some(live.clone()), new: None }),
         }
     }
@@ -66,14 +66,14 @@ fn find_live<'a>(live: &'a Value, name: &str) -> Option<(&'a Value, String)> {
 }
 
 /// Returns the desired value at a path element.
-fn find_desired<'a>(wanted: &'a Value, name: &str) -> Option<&'a Value> {
-    let find = |is: &dyn Fn(&Value) -> bool| wanted.as_array()?.iter().find(|item| is(item));
+fn find_desired<'a>(desired: &'a Value, name: &str) -> Option<&'a Value> {
+    let find = |is: &dyn Fn(&Value) -> bool| desired.as_array()?.iter().find(|item| is(item));
     match parse_path_element(name)? {
-        PathElement::FieldName(field) => wanted.get(field),
+        PathElement::FieldName(field) => desired.get(field),
         // The API server adds keys, such as the protocol of a port. A key without a desired value matches.
         PathElement::Key(keys) => find(&|item| has_keys(item, &keys, true)),
         PathElement::Value(value) => find(&|item| *item == value),
-        PathElement::Index(index) => wanted.get(index),
+        PathElement::Index(index) => desired.get(index),
     }
 }
 
@@ -97,8 +97,8 @@ mod tests {
 
     use super::*;
 
-    fn fields(applied: &Value, live: &Value, wanted: &Value) -> Vec<String> {
-        obsolete_fields(applied, live, wanted).into_iter().map(|difference| difference.field).collect()
+    fn fields(applied: &Value, live: &Value, desired: &Value) -> Vec<String> {
+        obsolete_fields(applied, live, desired).into_iter().map(|difference| difference.field).collect()
     }
 
     #[test]
@@ -109,10 +109,10 @@ mod tests {
         let live = json!({"metadata": {"labels": {"a": "1", "istio.io/rev": "prod", "theirs": "1"}},
             "spec": {"replicas": 2, "strategy": {}, "containers": [
                 {"name": "side"}, {"name": "x", "image": "i", "env": [{"name": "OLD", "value": "1"}]}]}});
-        let wanted = json!({"metadata": {"labels": {"a": "1"}},
+        let desired = json!({"metadata": {"labels": {"a": "1"}},
             "spec": {"replicas": 2, "containers": [{"name": "x"}]}});
         assert_eq!(
-            fields(&applied, &live, &wanted),
+            fields(&applied, &live, &desired),
             ["metadata.labels.[istio.io/rev]", "spec.containers[1].env"]
         );
     }
@@ -122,7 +122,7 @@ mod tests {
         let applied = json!({"f:spec": {"f:ports": {"k:{\"port\":80,\"protocol\":\"TCP\"}": {".": {}, "f:port": {}}},
             "f:finalizers": {"v:\"a\"": {}, "v:\"b\"": {}}, "f:gone": {}}});
         let live = json!({"spec": {"ports": [{"port": 80, "protocol": "TCP"}], "finalizers": ["b", "a"]}});
-        let wanted = json!({"spec": {"ports": [{"port": 80}], "finalizers": ["a"]}});
-        assert_eq!(fields(&applied, &live, &wanted), ["spec.finalizers[0]"]);
+        let desired = json!({"spec": {"ports": [{"port": 80}], "finalizers": ["a"]}});
+        assert_eq!(fields(&applied, &live, &desired), ["spec.finalizers[0]"]);
     }
 }

@@ -152,13 +152,13 @@ impl ObjectState {
 
     /// Returns why the object is not as desired, if that is worth reporting.
     pub(super) fn status_problem(&self, id: &ObjectId) -> Option<ResourceProblem> {
-        let (wanted, lingers) = (self.unit.is_some(), self.blocked_by_finalizer);
-        let problem = self.reportable_error().map(|fault| fault.to_problem(id, wanted));
-        problem.or_else(|| match (wanted, lingers) {
+        let (is_desired, is_blocked) = (self.unit.is_some(), self.blocked_by_finalizer);
+        let problem = self.reportable_error().map(|fault| fault.to_problem(id, is_desired));
+        problem.or_else(|| match (is_desired, is_blocked) {
             (false, true) => Some(finalizer_problem(id)),
             // An object that is being deleted and has the desired content is recreated when it is gone.
             (true, _) if self.observed_hash == self.desired_hash => None,
-            _ => self.is_left_alone().then(|| copy_problem(id, wanted)),
+            _ => self.is_left_alone().then(|| copy_problem(id, is_desired)),
         })
     }
 
@@ -237,11 +237,11 @@ impl ObjectTable {
     /// Ends a relist. Returns the objects that it did not confirm, and marks them for a GET.
     pub(super) fn end_relist(&mut self, list: &RelistScope) -> Vec<ObjectId> {
         let covered = self.entries.iter_mut().filter(|(id, entry)| entry.unconfirmed && list.contains_id(id));
-        let look = |(id, entry): (&ObjectId, &mut Box<ObjectState>)| {
+        let request_get = |(id, entry): (&ObjectId, &mut Box<ObjectState>)| {
             (entry.unconfirmed, entry.needs_get) = (false, true);
             id.clone()
         };
-        covered.map(look).collect()
+        covered.map(request_get).collect()
     }
 
     /// Reports whether any object exists that no unit asks for.

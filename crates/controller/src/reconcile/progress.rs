@@ -28,10 +28,10 @@ impl Applier {
     pub(crate) fn apply_progress(&self, model: &Model, unit: &Unit) -> ApplyProgress {
         let shared = model.translation().shared_units_of(unit);
         let units = std::iter::once(unit).chain(&shared);
-        let wanted = units.filter_map(|unit| self.unit_objects.get(unit)).flatten();
-        let wanted = wanted.filter_map(|id| Some((id, self.objects.get(id)?)));
+        let desired = units.filter_map(|unit| self.unit_objects.get(unit)).flatten();
+        let desired = desired.filter_map(|id| Some((id, self.objects.get(id)?)));
         let mut problems = Vec::new();
-        for (id, entry) in wanted.chain(self.leftovers_of(model, unit)) {
+        for (id, entry) in desired.chain(self.leftovers_of(model, unit)) {
             // An object that is held back makes no progress by itself. The Service that it waits for has the
             // problem.
             if !entry.is_settled() && !self.is_held_back(entry, id) {

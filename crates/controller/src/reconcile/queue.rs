@@ -66,12 +66,12 @@ impl<T> ApplyQueue<T> {
     }
 
     /// Records that an item is done, successfully or not.
-    pub(super) fn finish_item(&mut self, turn: BatchId) {
-        let Some(round) = self.batches.get_mut(&turn.0) else { return };
+    pub(super) fn finish_item(&mut self, batch_id: BatchId) {
+        let Some(round) = self.batches.get_mut(&batch_id.0) else { return };
         round.in_flight -= 1;
         // A failed item counts as done, too: a batch is not blocked by one object.
         if round.in_flight == 0 && round.items.is_empty() {
-            self.batches.remove(&turn.0);
+            self.batches.remove(&batch_id.0);
         }
     }
 

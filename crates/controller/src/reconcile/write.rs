@@ -92,7 +92,7 @@ pub(crate) async fn execute_write(client: &Client, write: WriteRequest) -> Resul
         WriteRequest::Status(unit, uid, status) => {
             apply_to_resource(client, &unit, &uid, json!({"status": status}), true).await
         }
-        WriteRequest::Finalizer(unit, uid, wanted) => apply_finalizer(client, &unit, &uid, wanted).await,
+        WriteRequest::Finalizer(unit, uid, desired) => apply_finalizer(client, &unit, &uid, desired).await,
     };
     written.map_err(|error| WriteError::from_kube(&error))
 }
@@ -199,8 +199,8 @@ async fn delete_object(
     });
     let deleted = object_api(client, id).delete(&id.key.name, &parameters).await?;
     // For some kinds the API server answers with the object although it is gone.
-    let lingers = deleted.left().is_some_and(|object| !object.finalizers().is_empty());
-    Ok(if lingers { WriteOutcome::BlockedByFinalizer } else { WriteOutcome::Done })
+    let is_blocked = deleted.left().is_some_and(|object| !object.finalizers().is_empty());
+    Ok(if is_blocked { WriteOutcome::BlockedByFinalizer } else { WriteOutcome::Done })
 }
 
 /// Adds or removes Emcee's finalizer. A client that writes an object back as a whole owns its finalizers,
@@ -209,12 +209,12 @@ async fn apply_finalizer(
     client: &Client,
     unit: &Unit,
     uid: &Uid,
-    wanted: bool,
+    desired: bool,
 ) -> kube::Result<WriteOutcome> {
-    let finalizers = if wanted { vec![FINALIZER] } else { Vec::new() };
+    let finalizers = if desired { vec![FINALIZER] } else { Vec::new() };
     let applied =
         apply_to_resource(client, unit, uid, json!({"metadata": {"finalizers": finalizers}}), false).await?;
-    let Some((api, key)) = resource_api(client, unit).filter(|_| !wanted) else { return Ok(applied) };
+    let Some((api, key)) = resource_api(client, unit).filter(|_| !desired) else { return Ok(applied) };
     let WriteOutcome::Resource(resource) = &applied else { return Ok(applied) };
     if !resource.finalizer {
         return Ok(applied);

@@ -175,8 +175,8 @@ async fn a_copy_that_differs_is_a_conflict_until_it_is_handed_over() {
     let running = world.start();
     world.wait_for_reason(EXPOSITIONS, "shop", "reviews", "Programmed", "Conflict").await;
     let exposition = world.server.get(EXPOSITIONS, "shop", "reviews").expect("it is there");
-    let said = condition(&exposition, "Programmed");
-    let words = said["message"].as_str().unwrap_or_default();
+    let programmed = condition(&exposition, "Programmed");
+    let words = programmed["message"].as_str().unwrap_or_default();
     let (namespace, name) = namespace_and_name(&ours);
     let fix = format!(
         "`kubectl -n {namespace} get gateways.networking.istio.io {name} -o yaml | kubectl apply --server-side --field-manager emcee -f -`"
@@ -229,16 +229,17 @@ async fn a_gateway_that_admits_a_removed_peer_is_never_programmed() {
     exposition["status"] = Value::Null;
     world.put(EXPOSITIONS, exposition);
     let running = world.start();
-    let mut said = false;
+    let mut reported = false;
     let judged = |state: &ServerState| {
         let exposition = state.get(EXPOSITIONS, "shop", "reviews").expect("it is there");
         let lets_in = gateway(state).is_some_and(|it| !names_peer(&it, "other.example"));
         // `Ready` needs an address, and `Programmed`.
         let programmed = condition(exposition, "Programmed")["status"] == "True";
         assert!(!(programmed && lets_in), "Programmed, and the Gateway has the old peer");
-        said |= condition(exposition, "Programmed")["reason"] == "Conflict";
-        said && state.get(FEDS, "blue", "blue").expect("it is there")["status"]["observedGeneration"]
-            == generation
+        reported |= condition(exposition, "Programmed")["reason"] == "Conflict";
+        reported
+            && state.get(FEDS, "blue", "blue").expect("it is there")["status"]["observedGeneration"]
+                == generation
     };
     world.wait_until("the conflict is said", judged).await;
     running.stop().await;
@@ -272,8 +273,8 @@ async fn a_deletion_waits_for_undeletable_objects_and_reports_them() {
         world.kubectl_delete(EXPOSITIONS, namespace, "reviews");
         let is_said = |state: &ServerState| {
             let exposition = state.get(EXPOSITIONS, namespace, "reviews").expect("it waits");
-            let said = condition(exposition, "Programmed");
-            said["message"]
+            let programmed = condition(exposition, "Programmed");
+            programmed["message"]
                 .as_str()
                 .is_some_and(|it| it.contains("is no longer wanted but still there: it has Emcee's label"))
         };
@@ -308,8 +309,9 @@ async fn a_withdrawal_waits_for_a_copy_and_one_that_is_handed_over_is_removed() 
     world.wait_until("the Gateway is gone", |state| gateway(state).is_none()).await;
     create_by_hand(&world, GATEWAYS, &copy_of(&ours, true)).await;
     let still = |state: &ServerState| {
-        let said = condition(state.get(EXPOSITIONS, "shop", "reviews").expect("it is there"), "Programmed");
-        said["status"] == "False" && said["message"].to_string().contains("still there")
+        let programmed =
+            condition(state.get(EXPOSITIONS, "shop", "reviews").expect("it is there"), "Programmed");
+        programmed["status"] == "False" && programmed["message"].to_string().contains("still there")
     };
     world.wait_until("it is said", still).await;
     let ((namespace, name), copy) = (namespace_and_name(&ours), copy_of(&ours, true));

@@ -62,7 +62,7 @@ fn model_with_bindings(manager: &str, operation: &str) -> Model {
         ));
     }
     let reviews = ObjectKey::new("shop", "reviews");
-    let offer = Announcement {
+    let announcement = Announcement {
         key: reviews.clone(),
         mode: "FLAT".parse().expect("a mode"),
         server_name: "reviews.shop.blue.emcee.internal".into(),
@@ -77,7 +77,7 @@ fn model_with_bindings(manager: &str, operation: &str) -> Model {
     all.push(InputChange::Announcement(
         PeerKey::new(ObjectKey::new("blue", "blue"), "m2"),
         reviews,
-        Some(offer),
+        Some(announcement),
     ));
     model.apply_changes(all);
     model

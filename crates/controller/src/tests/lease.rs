@@ -9,8 +9,8 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::lease::Leadership;
 
-async fn wait_for_leadership(leads: &mut watch::Receiver<bool>, wanted: bool) {
-    leads.wait_for(|leads| *leads == wanted).await.expect("the candidate stands");
+async fn wait_for_leadership(leads: &mut watch::Receiver<bool>, expected: bool) {
+    leads.wait_for(|leads| *leads == expected).await.expect("the candidate stands");
 }
 
 fn holder(server: &ApiServer) -> String {

@@ -69,11 +69,11 @@ async fn a_withdrawal_is_reported_when_it_is_complete() {
         let mut stood = false;
         let withdrawn = |state: &ServerState| {
             let object = state.get(EXPOSITIONS, "shop", name).expect("it is there");
-            let said = condition(object, "Programmed");
-            let (stands, told) = (gateway(state).is_some(), names_leftover(&said));
-            stood |= told;
-            assert!(said["reason"] != "NotStrict" || told || !stands, "{said}");
-            said["reason"] == "NotStrict" && !told
+            let programmed = condition(object, "Programmed");
+            let (exists, reported) = (gateway(state).is_some(), names_leftover(&programmed));
+            stood |= reported;
+            assert!(programmed["reason"] != "NotStrict" || reported || !exists, "{programmed}");
+            programmed["reason"] == "NotStrict" && !reported
         };
         world.wait_until("it is withdrawn", withdrawn).await;
         assert!(stood, "it was never said that the gateway stood");
@@ -94,13 +94,13 @@ async fn objects_kept_by_finalizers_are_reported() {
         .kubectl_edit(GATEWAYS, &gateway.namespace, &gateway.name, &keep(json!(["others.example/keep"])))
         .await;
     allow_plaintext(&world);
-    let told = |state: &ServerState| {
+    let is_reported = |state: &ServerState| {
         let object = state.get(EXPOSITIONS, "shop", "reviews").expect("it is there");
         names_leftover(&condition(object, "Programmed"))
     };
-    world.wait_until("it is kept", told).await;
+    world.wait_until("it is kept", is_reported).await;
     world.kubectl_edit(GATEWAYS, &gateway.namespace, &gateway.name, &keep(json!(null))).await;
-    world.wait_until("it is gone", |state| !told(state)).await;
+    world.wait_until("it is gone", |state| !is_reported(state)).await;
     assert_eq!(world.server.get(GATEWAYS, &gateway.namespace, &gateway.name), None);
     running.stop().await;
 }

@@ -43,8 +43,8 @@ async fn a_mistake_is_reported_for_its_generation() {
     world.wait_for_reason(BINDINGS, "bank", "details", "Accepted", "Invalid").await;
     let object = world.server.get(BINDINGS, "bank", "details").expect("it is there");
     assert_eq!(object["status"]["observedGeneration"], object["metadata"]["generation"]);
-    let said = condition(&object, "Accepted")["message"].to_string();
-    assert!(said.contains("spec.port") && said.contains("last good version stays"), "{said}");
+    let message = condition(&object, "Accepted")["message"].to_string();
+    assert!(message.contains("spec.port") && message.contains("last good version stays"), "{message}");
     assert_eq!(condition(&object, "Programmed")["status"], "True");
     world.kubectl_edit(BINDINGS, "bank", "details", &json!({"spec": {"port": 9080}})).await;
     world.wait_until_converged().await;

@@ -43,8 +43,8 @@ async fn wait_until_accepted(world: &World, accepted: bool) {
     world
         .wait_until(&what, |state| {
             let config = state.get(FEDS, "pass", "pass").cloned().unwrap_or_default();
-            let said = condition(&config, "TrustDomainNotAccepted");
-            condition(&config, "Accepted")["status"] == "True" && said.is_null() == accepted
+            let warning = condition(&config, "TrustDomainNotAccepted");
+            condition(&config, "Accepted")["status"] == "True" && warning.is_null() == accepted
         })
         .await;
 }

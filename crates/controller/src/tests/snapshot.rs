@@ -43,8 +43,8 @@ async fn reported_creations_are_what_is_created() {
     let world = World::new();
     world.put(EXPOSITIONS, exposing("shop", "reviews", "blue"));
     world.put(BINDINGS, binding_of("bank", "details", "red"));
-    let said = drift_actions(&world).await;
-    assert!(said.iter().all(|(.., step)| *step == DriftAction::Create), "{said:#?}");
+    let reported = drift_actions(&world).await;
+    assert!(reported.iter().all(|(.., step)| *step == DriftAction::Create), "{reported:#?}");
     let objects = || {
         world
             .server
@@ -55,7 +55,7 @@ async fn reported_creations_are_what_is_created() {
     world.wait_until_converged().await;
     running.stop().await;
     let created = objects() - before;
-    assert_eq!(said.len(), created);
+    assert_eq!(reported.len(), created);
     assert_eq!(drift_actions(&world).await, [], "a controller that has done its work has nothing to do");
 }
 
@@ -73,8 +73,8 @@ async fn manual_changes_are_reported_by_field() {
         panic!("{found:#?}");
     };
     assert_eq!(*key, ObjectKey::new(namespace, name));
-    let shown: Vec<_> = fields.iter().map(ToString::to_string).collect();
-    assert_eq!(shown, [format!(r#"spec.host: "elsewhere" → {host}"#)]);
+    let lines: Vec<_> = fields.iter().map(ToString::to_string).collect();
+    assert_eq!(lines, [format!(r#"spec.host: "elsewhere" → {host}"#)]);
 }
 
 /// Kubernetes records the revision of a Deployment in an annotation.
@@ -146,8 +146,8 @@ async fn obsolete_fields_are_reported() {
     let [(GeneratedKind::Deployment, _, DriftAction::Change(fields))] = found.as_slice() else {
         panic!("{found:#?}")
     };
-    let shown: Vec<_> = fields.iter().map(ToString::to_string).collect();
-    assert_eq!(shown, [r#"spec.template.metadata.labels.[istio.io/rev]: "prod" is removed"#]);
+    let lines: Vec<_> = fields.iter().map(ToString::to_string).collect();
+    assert_eq!(lines, [r#"spec.template.metadata.labels.[istio.io/rev]: "prod" is removed"#]);
 }
 
 #[tokio::test]

@@ -51,9 +51,9 @@ fn complete_writes(engine: &mut Engine) -> Vec<(String, Value)> {
     while let Some(next) = engine.next_write(Instant::now(), || true) {
         found.push(next);
     }
-    let mut shown = Vec::new();
+    let mut descriptions = Vec::new();
     for (task, write) in found {
-        shown.push(describe_write(&write));
+        descriptions.push(describe_write(&write));
         let written = match (&task, &write) {
             (WriteTask::Object(_), WriteRequest::Create(id, body) | WriteRequest::Apply(id, body, _)) => {
                 let mut object = body.manifest.clone();
@@ -70,7 +70,7 @@ fn complete_writes(engine: &mut Engine) -> Vec<(String, Value)> {
         };
         engine.on_write_done(task, Ok(written), Instant::now());
     }
-    shown
+    descriptions
 }
 
 /// Returns the namespace and what is written.

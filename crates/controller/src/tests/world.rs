@@ -214,7 +214,7 @@ fn differences(state: &ServerState) -> Vec<String> {
     let mut model = Model::new(&options());
     let changes = state.list().flat_map(|(key, object)| changes(&mut model, &key.plural, object)).collect();
     model.apply_changes(changes);
-    let mut wanted = desired_objects(&model);
+    let mut desired = desired_objects(&model);
     let mut found = Vec::new();
     for (key, object) in state.list() {
         let managed = object["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "emcee";
@@ -222,14 +222,14 @@ fn differences(state: &ServerState) -> Vec<String> {
             continue;
         };
         let id = ObjectId { kind, key: ObjectKey::new(&key.namespace, &key.name) };
-        match wanted.remove(&id) {
+        match desired.remove(&id) {
             Some(body) if matches_desired(kind, object, &body.manifest) => {}
             Some(body) => found.push(format!("{key:?} differs: {object} is not {}", body.manifest)),
             None if managed => found.push(format!("{key:?} is left")),
             None => {}
         }
     }
-    found.extend(wanted.into_keys().map(|id| format!("{id:?} is missing")));
+    found.extend(desired.into_keys().map(|id| format!("{id:?} is missing")));
     found.extend(unready_resources(state));
     found
 }

@@ -54,27 +54,27 @@ pub(super) async fn follow_watch<K>(
     // The watcher of kube lists again by itself, for example after 410 Gone.
     let mut events = std::pin::pin!(watcher::watcher(api, config).default_backoff());
     while let Some(event) = events.next().await {
-        let mut said = Vec::new();
+        let mut event_kinds = Vec::new();
         match event {
-            Ok(Event::Init) => said.extend(memory.begin_relist().map(update_event)),
+            Ok(Event::Init) => event_kinds.extend(memory.begin_relist().map(update_event)),
             Ok(Event::InitApply(object) | Event::Apply(object)) => {
                 let key = object_key(&object);
-                let news = read(&key, Some(object));
-                memory.record_object(&key, news.is_some());
-                said.extend(news.map(update_event));
+                let update = read(&key, Some(object));
+                memory.record_object(&key, update.is_some());
+                event_kinds.extend(update.map(update_event));
             }
             Ok(Event::Delete(object)) => {
                 let key = object_key(&object);
                 memory.record_deletion(&key);
-                said.extend(read(&key, None).map(update_event));
+                event_kinds.extend(read(&key, None).map(update_event));
             }
             Ok(Event::InitDone) => {
-                said.extend(memory.end_relist(|key| read(key, None)).into_iter().map(update_event));
-                said.push(WatchEventKind::Synced);
+                event_kinds.extend(memory.end_relist(|key| read(key, None)).into_iter().map(update_event));
+                event_kinds.push(WatchEventKind::Synced);
             }
-            Err(error) => said.extend(failure_events(&error, memory.is_empty())),
+            Err(error) => event_kinds.extend(failure_events(&error, memory.is_empty())),
         }
-        for what in said {
+        for what in event_kinds {
             if out.send(WatchEvent { source, kind: what }).await.is_err() {
                 // The set of watches is being dropped.
                 return;

@@ -40,15 +40,15 @@ impl RelistTracker {
         }
     }
 
-    /// Records that an object exists. `told` is whether an update is sent for it.
-    pub(super) fn record_object(&mut self, key: &ObjectKey, told: bool) {
+    /// Records that an object exists. `reported` is whether an update is sent for it.
+    pub(super) fn record_object(&mut self, key: &ObjectKey, reported: bool) {
         match self {
             Self::Tracked { known, missing } => {
                 let place = namespaced_name(key);
                 missing.remove(&place);
-                known.extend(told.then_some(place));
+                known.extend(reported.then_some(place));
             }
-            Self::Delegated { empty, .. } => *empty &= !told,
+            Self::Delegated { empty, .. } => *empty &= !reported,
         }
     }
 

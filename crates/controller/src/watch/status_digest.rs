@@ -121,13 +121,13 @@ mod tests {
 
     #[test]
     fn the_digest_depends_on_content_and_not_on_order() {
-        let said = StatusDigest::from_status(UserKind::ServiceBinding, &status());
-        assert!(said.matches_status(&status()));
+        let digest = StatusDigest::from_status(UserKind::ServiceBinding, &status());
+        assert!(digest.matches_status(&status()));
         let mut reordered = Map::new();
         for (field, value) in status().as_object().expect("an object").iter().rev() {
             reordered.insert(field.clone(), value.clone());
         }
-        assert!(said.matches_status(&Value::Object(reordered)));
+        assert!(digest.matches_status(&Value::Object(reordered)));
         for (pointer, other) in [
             ("/conditions/0/message", json!("it has none")),
             ("/observedGeneration", json!(4)),
@@ -136,9 +136,9 @@ mod tests {
         ] {
             let mut changed = status();
             *changed.pointer_mut(pointer).expect("it is there") = other;
-            assert!(!said.matches_status(&changed), "{pointer}");
+            assert!(!digest.matches_status(&changed), "{pointer}");
         }
-        assert!(!said.matches_status(&Value::Null));
+        assert!(!digest.matches_status(&Value::Null));
         assert!(
             StatusDigest::from_status(UserKind::ServiceBinding, &Value::Null).matches_status(&Value::Null)
         );

@@ -23,12 +23,16 @@ pub(crate) struct AnnouncementIndex {
 impl AnnouncementIndex {
     /// Sets or removes an announcement. Returns whether that changed anything.
     pub(super) fn set(&mut self, source: &PeerKey, service: &ObjectKey, new: Option<Announcement>) -> bool {
-        let old = self.by_peer.get(source).and_then(|offers| offers.get(service));
-        if old.map(|offer| &**offer) == new.as_ref() {
+        let old = self.by_peer.get(source).and_then(|announcements| announcements.get(service));
+        if old.map(|announcement| &**announcement) == new.as_ref() {
             return false;
         }
-        let old = old.map(|offer| offer.trust_domain.clone());
-        self.count_trust_domain(source, old.as_deref(), new.as_ref().map(|offer| &*offer.trust_domain));
+        let old = old.map(|announcement| announcement.trust_domain.clone());
+        self.count_trust_domain(
+            source,
+            old.as_deref(),
+            new.as_ref().map(|announcement| &*announcement.trust_domain),
+        );
         match new.map(Arc::new) {
             Some(new) => self.insert(source, service, &new),
             None => self.remove(source, service),
@@ -70,9 +74,9 @@ impl AnnouncementIndex {
     }
 
     fn remove(&mut self, source: &PeerKey, service: &ObjectKey) {
-        if let Some(offers) = self.by_peer.get_mut(source) {
-            offers.remove(service);
-            if offers.is_empty() {
+        if let Some(announcements) = self.by_peer.get_mut(source) {
+            announcements.remove(service);
+            if announcements.is_empty() {
                 self.by_peer.remove(source);
             }
         }

@@ -132,7 +132,7 @@ impl Inputs {
                     vec![Topic::credentials_in(&key.namespace)]
                 })
             }
-            InputChange::CaSecret(key, there) => self.apply_ca_secret(key, there),
+            InputChange::CaSecret(key, exists) => self.apply_ca_secret(key, exists),
             InputChange::PeerAuthentication(key, new) => {
                 set_or_remove(&mut self.peer_authentications, &key, new, || {
                     vec![Topic::peer_authentications_in(&key.namespace)]
@@ -140,7 +140,7 @@ impl Inputs {
             }
             InputChange::DestinationRule(key, new) => self.apply_destination_rule(&key, new),
             InputChange::Node(name, new) => self.apply_node(&name, new),
-            InputChange::Namespace(name, there) => self.apply_namespace(name, there),
+            InputChange::Namespace(name, exists) => self.apply_namespace(name, exists),
             InputChange::Announcement(source, service, new) => {
                 self.apply_announcement(&source, &service, new)
             }
@@ -169,15 +169,15 @@ impl Inputs {
         topics
     }
 
-    fn apply_ca_secret(&mut self, key: ObjectKey, there: bool) -> Vec<Topic> {
+    fn apply_ca_secret(&mut self, key: ObjectKey, exists: bool) -> Vec<Topic> {
         let topic = Topic::credentials_in(&key.namespace);
-        let changed = if there { self.ca_secrets.insert(key) } else { self.ca_secrets.remove(&key) };
+        let changed = if exists { self.ca_secrets.insert(key) } else { self.ca_secrets.remove(&key) };
         changed.then_some(topic).into_iter().collect()
     }
 
-    fn apply_namespace(&mut self, name: Arc<str>, there: bool) -> Vec<Topic> {
+    fn apply_namespace(&mut self, name: Arc<str>, exists: bool) -> Vec<Topic> {
         let topic = Topic::namespace(&name);
-        let changed = if there { self.namespaces.insert(name) } else { self.namespaces.remove(&name) };
+        let changed = if exists { self.namespaces.insert(name) } else { self.namespaces.remove(&name) };
         changed.then_some(topic).into_iter().collect()
     }
 
@@ -197,17 +197,18 @@ impl Inputs {
     /// Refused announcements, and the reason of a lost connection, are only shown. No unit depends on them, so they
     /// are no topic.
     fn apply_peer(&mut self, source: &PeerKey, new: Option<PeerSyncState>) -> Vec<Topic> {
-        let standing = |state: Option<&PeerSyncState>| {
+        let connection_state = |state: Option<&PeerSyncState>| {
             state.map(|state| (state.is_connected(), state.unreachable_since(), state.is_synced))
         };
         let old = self.peers.get(source);
         // Only the parts that decide whether announcements are stale. Addresses are a topic of their own, with other
         // readers.
-        let stands = (standing(old) != standing(new.as_ref())).then(|| Topic::peer_connection(source));
+        let changed =
+            (connection_state(old) != connection_state(new.as_ref())).then(|| Topic::peer_connection(source));
         let addresses = |state: Option<&PeerSyncState>| state.map(|state| state.addresses.clone());
         let moved = addresses(old).unwrap_or_default() != addresses(new.as_ref()).unwrap_or_default();
         let moved = moved.then(|| Topic::peer_addresses(source));
-        set_or_remove(&mut self.peers, source, new, || stands.into_iter().chain(moved).collect())
+        set_or_remove(&mut self.peers, source, new, || changed.into_iter().chain(moved).collect())
     }
 
     fn apply_endpoint_slice(&mut self, key: &ObjectKey, new: Option<EndpointSlice>) -> Vec<Topic> {

@@ -127,8 +127,8 @@ fn is_injection_disabled(
 ) -> bool {
     const INJECT: &str = "sidecar.istio.io/inject";
     // Istio prefers the label. The annotation is the older form.
-    let said = labels.get(INJECT).or_else(|| annotations?.get(INJECT));
-    said.is_some_and(|said| said == "false") || spec.host_network == Some(true)
+    let value = labels.get(INJECT).or_else(|| annotations?.get(INJECT));
+    value.is_some_and(|value| value == "false") || spec.host_network == Some(true)
 }
 
 /// Returns the ports in an annotation such as `80,443`. `None` without the annotation, or if it is `*`: no

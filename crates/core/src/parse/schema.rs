@@ -134,8 +134,8 @@ fn without_nulls(value: &Value) -> Value {
 }
 
 fn check_value(value: &Value, schema: &JSONSchemaProps, path: &str, problems: &mut ProblemList) {
-    let wanted = schema.type_.as_deref().unwrap_or("object");
-    match (wanted, value) {
+    let expected = schema.type_.as_deref().unwrap_or("object");
+    match (expected, value) {
         ("object", Value::Object(fields)) => check_fields(fields, schema, path, problems),
         ("array", Value::Array(items)) => check_items(items, schema, path, problems),
         ("string", Value::String(_)) | ("boolean", Value::Bool(_)) => {
@@ -145,7 +145,7 @@ fn check_value(value: &Value, schema: &JSONSchemaProps, path: &str, problems: &m
         ("number", Value::Number(_)) => {}
         _ => problems.push(schema_problem(
             path,
-            format!("is {}, and must be {}", describe_value(value), describe_type(wanted)),
+            format!("is {}, and must be {}", describe_value(value), describe_type(expected)),
         )),
     }
 }
@@ -239,8 +239,8 @@ fn describe_value(value: &Value) -> String {
     }
 }
 
-fn describe_type(wanted: &str) -> &'static str {
-    match wanted {
+fn describe_type(expected: &str) -> &'static str {
+    match expected {
         "array" => "a list",
         "boolean" => "true or false",
         "integer" => "a whole number",

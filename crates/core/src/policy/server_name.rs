@@ -124,7 +124,7 @@ mod tests {
 
     #[test]
     fn other_names_need_the_administrators_permission() {
-        for (name, pattern, wanted) in [
+        for (name, pattern, expected) in [
             ("api.stripe.com", "api.stripe.com", true),
             ("api.stripe.com", "stripe.com", false),
             ("api.stripe.com", "*.stripe.com", true),
@@ -136,7 +136,7 @@ mod tests {
             ("a.b.svc.k8s.example", "*.svc.k8s.example", false),
             ("a.b.svc.k8s.example", "a.b.svc.k8s.example", true),
         ] {
-            assert_eq!(is_allowed(name, &[pattern]), wanted, "{name} by {pattern}");
+            assert_eq!(is_allowed(name, &[pattern]), expected, "{name} by {pattern}");
         }
         assert!(!is_allowed("api.stripe.com", &[]));
     }

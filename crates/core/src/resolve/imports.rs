@@ -89,10 +89,10 @@ impl Import {
 /// Returns the existing imports that stay. Above the limit, the oldest ones stay.
 fn existing_imports(view: &InputView<'_>, config: &FedConfig) -> BTreeMap<ObjectKey, Import> {
     let fed_config = &config.identity.key;
-    let mut there: Vec<_> =
+    let mut existing: Vec<_> =
         view.imports_of(fed_config).filter(|binding| binding.is_import_of(fed_config)).collect();
-    there.sort_by(|a, b| a.identity.precedence.cmp(&b.identity.precedence));
-    let staying = there.into_iter().filter_map(|binding| {
+    existing.sort_by(|a, b| a.identity.precedence.cmp(&b.identity.precedence));
+    let staying = existing.into_iter().filter_map(|binding| {
         let peer = retained_peer(view, config, binding)?;
         // An older Emcee wrote neither port nor protocol into the binding, so read them from the stored
         // announcement.

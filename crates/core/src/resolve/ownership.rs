@@ -42,10 +42,10 @@ impl<'v, 'a> ClusterOwnership<'v, 'a> {
         peer: Option<&str>,
         endpoints: impl IntoIterator<Item = &'e Endpoint>,
     ) -> Option<(usize, String)> {
-        let asked = |model: &&PeerSettings| peer.is_none_or(|peer| model.name == peer);
+        let applies = |model: &&PeerSettings| peer.is_none_or(|peer| model.name == peer);
         let policy = EndpointPolicy {
             author,
-            peers: config.peers.iter().filter(asked).map(PeerLimits::from).collect(),
+            peers: config.peers.iter().filter(applies).map(PeerLimits::from).collect(),
             own: self,
             field_suffix: format!(" of MeshFedConfig {}", config.identity.key),
         };

@@ -105,8 +105,8 @@ fn discovery_endpoints<'p, 's>(
 }
 
 fn unassigned_service_warning(service: &Service) -> ResourceProblem {
-    let said = service.discovery_server.as_deref().and_then(|server| server.peer.as_deref());
-    let message = match said {
+    let named_peer = service.discovery_server.as_deref().and_then(|server| server.peer.as_deref());
+    let message = match named_peer {
         Some(peer) => {
             format!(
                 "Service {} leads to the Emcee of {peer:?}, which is not a peer of this MeshFedConfig",

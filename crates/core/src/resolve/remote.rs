@@ -218,10 +218,10 @@ fn choose_announcement<'a>(
     binding: &'a Binding,
     relationship: &ResolvedRelationship,
 ) -> Result<AnnouncementChoice<'a>, ResourceProblem> {
-    let wanted = |peer: &str| binding.peer.as_ref().is_none_or(|wanted| wanted == peer);
+    let is_requested = |peer: &str| binding.peer.as_ref().is_none_or(|requested| requested == peer);
     let live: Vec<_> = view
         .announcers(relationship.key(), &binding.remote_service())
-        .filter(|(peer, _)| wanted(peer) && relationship.find_peer(peer).is_ok())
+        .filter(|(peer, _)| is_requested(peer) && relationship.find_peer(peer).is_ok())
         .collect();
     let stored =
         binding.stored_announcement.as_deref().filter(|stored| is_applicable(stored, binding, relationship));

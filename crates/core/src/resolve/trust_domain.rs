@@ -91,7 +91,7 @@ pub(crate) fn not_accepted_warning<'a>(
     }
     let count = missing.len();
     let mut named: Vec<_> = missing.into_iter().take(MAX_LISTED).collect();
-    let shown = named.join(", ");
+    let domains = named.join(", ");
     let more = if count > MAX_LISTED { format!(" and {} more", count - MAX_LISTED) } else { String::new() };
     let kept = settings.trust_domain_aliases.iter().map(String::as_str);
     // The message shows the complete new value, so that it can be copied.
@@ -101,7 +101,7 @@ pub(crate) fn not_accepted_warning<'a>(
         InputCoverage::Complete => "",
     };
     let message = format!(
-        "callers of peer {} are in the trust domain {shown}{more}, which this mesh's sidecars do not accept: every call of theirs to what is exposed here fails (add to this mesh's meshConfig: `trustDomainAliases: [{}]`{flag})",
+        "callers of peer {} are in the trust domain {domains}{more}, which this mesh's sidecars do not accept: every call of theirs to what is exposed here fails (add to this mesh's meshConfig: `trustDomainAliases: [{}]`{flag})",
         peer.name,
         named.join(", ")
     );

@@ -296,8 +296,8 @@ fn check_visible(
     ingress: Option<&ResolvedGateway>,
 ) -> Result<(), ResourceProblem> {
     let Some(gateway) = ingress.map(|ingress| &*ingress.namespace) else { return Ok(()) };
-    let shown = |to: &String| to == "*" || to == gateway || (to == "." && namespace == gateway);
-    if export_to.is_empty() || export_to.iter().any(shown) {
+    let is_visible = |to: &String| to == "*" || to == gateway || (to == "." && namespace == gateway);
+    if export_to.is_empty() || export_to.iter().any(is_visible) {
         return Ok(());
     }
     let message = format!(

@@ -71,13 +71,13 @@ fn join_messages<'a>(problems: impl Iterator<Item = &'a ResourceProblem> + Clone
     const MAX_MESSAGE: usize = 8 << 10;
     let count = problems.clone().count();
     let mut message = String::new();
-    for (told, problem) in problems.enumerate() {
+    for (included, problem) in problems.enumerate() {
         let words = problem.to_string();
         // The first problem is never dropped, even if it alone exceeds the limit.
-        if told > 0 && message.len() + words.len() > MAX_MESSAGE {
-            return format!("{message}; and {} more", count - told);
+        if included > 0 && message.len() + words.len() > MAX_MESSAGE {
+            return format!("{message}; and {} more", count - included);
         }
-        if told > 0 {
+        if included > 0 {
             message.push_str("; ");
         }
         message.push_str(&words);

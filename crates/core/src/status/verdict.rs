@@ -156,21 +156,21 @@ impl ResourceVerdict {
         warnings: Vec<ResourceProblem>,
     ) -> Self {
         // One relationship without endpoints makes the whole exposition not ready.
-        let unreached = in_place.iter().find(|offering| offering.endpoints.is_empty()).map(|offering| {
-            let where_to = match &offering.service {
-                Ok(offer) if offer.ingress.is_some() => "the ingress gateway has no address yet",
+        let unreached = in_place.iter().find(|resolved| resolved.endpoints.is_empty()).map(|resolved| {
+            let where_to = match &resolved.service {
+                Ok(service) if service.ingress.is_some() => "the ingress gateway has no address yet",
                 _ => "no ready address of the Service is known",
             };
             ResourceProblem::new(
                 Reason::NoAddress,
-                format!("{where_to} (MeshFedConfig {})", offering.relationship.key()),
+                format!("{where_to} (MeshFedConfig {})", resolved.relationship.key()),
             )
         });
-        let mut endpoints: Vec<_> = in_place.iter().flat_map(|offering| offering.endpoints.clone()).collect();
+        let mut endpoints: Vec<_> = in_place.iter().flat_map(|resolved| resolved.endpoints.clone()).collect();
         endpoints.sort();
         endpoints.dedup();
         let detail = StatusDetail::Exposition {
-            server_names: offerings.iter().map(|offering| offering.server_name.clone()).collect(),
+            server_names: offerings.iter().map(|resolved| resolved.server_name.clone()).collect(),
             endpoints,
             announced_to,
         };

@@ -47,8 +47,9 @@ impl Translation {
                 Unit::ServiceExposition(key) => Some(key),
                 _ => None,
             };
-            key.into_iter()
-                .flat_map(|key| self.announcements_of(key).into_iter().map(move |offer| (key, offer)))
+            key.into_iter().flat_map(|key| {
+                self.announcements_of(key).into_iter().map(move |announcement| (key, announcement))
+            })
         })
     }
 
@@ -75,21 +76,21 @@ impl Translation {
         };
         // Several bindings may follow one announcement. Each announcement is returned once.
         let once: BTreeMap<_, _> = valid.filter_map(of).collect();
-        once.into_iter().map(|((source, _), offer)| (source, offer)).collect()
+        once.into_iter().map(|((source, _), announcement)| (source, announcement)).collect()
     }
 
     /// Returns the announcements in each relationship, in both directions.
     pub fn catalogue_reports(&self) -> Vec<CatalogueReport> {
         // Both maps are built once for all peers: for each peer, it would take a pass over all bindings and
         // expositions.
-        let (followers, mut offered) = (self.bindings_by_announcement(), self.announcements_by_peer());
+        let (bindings, mut announcements) = (self.bindings_by_announcement(), self.announcements_by_peer());
         let usable = self.relationships.values().filter(|relationship| relationship.refused.is_none());
         let of = |relationship: &Arc<ResolvedRelationship>| {
             let peers = relationship.config.peers.iter();
             let mut listing = |peer: &PeerSettings| {
-                let offered = offered.remove(&(relationship.key().clone(), peer.name.clone()));
+                let announcements = announcements.remove(&(relationship.key().clone(), peer.name.clone()));
                 let source = PeerKey::new(relationship.key().clone(), &peer.name);
-                self.peer_report(source, &followers, offered.unwrap_or_default())
+                self.peer_report(source, &bindings, announcements.unwrap_or_default())
             };
             CatalogueReport {
                 fed_config: relationship.key().clone(),
@@ -104,8 +105,8 @@ impl Translation {
     fn peer_report(
         &self,
         source: PeerKey,
-        followers: &HashMap<(&PeerKey, ObjectKey), Vec<ObjectKey>>,
-        offered: Vec<Announcement>,
+        bindings: &HashMap<(&PeerKey, ObjectKey), Vec<ObjectKey>>,
+        announcements: Vec<Announcement>,
     ) -> PeerReport {
         let imports = self.outputs.get(&Unit::Imports(source.fed_config.clone()));
         let skipped = imports.into_iter().flat_map(UnitOutput::skipped_imports);
@@ -113,15 +114,16 @@ impl Translation {
             .filter(|skipped| skipped.peer == source.peer)
             .map(|skipped| (&skipped.service, &skipped.problem))
             .collect();
-        let announced =
-            self.inputs.announcements.announced_by(&source).map(|(service, offer)| ReportedAnnouncement {
-                announcement: Arc::clone(offer),
-                bindings: followers.get(&(&source, service.clone())).cloned().unwrap_or_default(),
+        let announced = self.inputs.announcements.announced_by(&source).map(|(service, announcement)| {
+            ReportedAnnouncement {
+                announcement: Arc::clone(announcement),
+                bindings: bindings.get(&(&source, service.clone())).cloned().unwrap_or_default(),
                 not_imported: skipped.get(service).map(|problem| (*problem).clone()),
-            });
+            }
+        });
         PeerReport {
             announced_by_peer: announced.collect(),
-            announced_to_peer: offered,
+            announced_to_peer: announcements,
             state: self.inputs.peers.get(&source).cloned(),
             name: source.peer,
         }
@@ -129,30 +131,30 @@ impl Translation {
 
     /// Returns the bindings that follow each announcement, in order.
     fn bindings_by_announcement(&self) -> HashMap<(&PeerKey, ObjectKey), Vec<ObjectKey>> {
-        let mut followers: HashMap<_, Vec<_>> = HashMap::new();
+        let mut bindings: HashMap<_, Vec<_>> = HashMap::new();
         for binding in self.inputs.bindings.values().filter_map(|parsed| parsed.as_ref().ok()) {
             let output = self.binding_output(&binding.identity.precedence);
             if let Some(source) = output.and_then(|binds| binds.followed_peer.as_ref()) {
-                followers
+                bindings
                     .entry((source, binding.remote_service()))
                     .or_default()
                     .push(binding.identity.key.clone());
             }
         }
-        followers
+        bindings
     }
 
     /// Returns the announcements to each peer, in order.
     fn announcements_by_peer(&self) -> HashMap<(ObjectKey, String), Vec<Announcement>> {
-        let mut offered: HashMap<_, Vec<Announcement>> = HashMap::new();
-        for (_, AddressedAnnouncement { fed_config, peers, announcement: offer }) in self.announcements() {
+        let mut by_peer: HashMap<_, Vec<Announcement>> = HashMap::new();
+        for (_, AddressedAnnouncement { fed_config, peers, announcement }) in self.announcements() {
             for peer in peers {
-                offered.entry((fed_config.clone(), peer)).or_default().push(offer.clone());
+                by_peer.entry((fed_config.clone(), peer)).or_default().push(announcement.clone());
             }
         }
-        for offers in offered.values_mut() {
-            offers.sort_by(|a, b| a.key.cmp(&b.key));
+        for announcements in by_peer.values_mut() {
+            announcements.sort_by(|a, b| a.key.cmp(&b.key));
         }
-        offered
+        by_peer
     }
 }

@@ -93,22 +93,21 @@ impl Claims {
         }
         if let Some(RegisteredExposition { age, claims: offerings }) = self.expositions.remove(key) {
             // Take the snapshot before each change: `settle` compares with the state before the first one.
-            for offering in &offerings {
-                self.snapshot_server_name(&offering.server_name);
-                remove_claimant(&mut self.server_names, &offering.server_name, &age);
+            for claim in &offerings {
+                self.snapshot_server_name(&claim.server_name);
+                remove_claimant(&mut self.server_names, &claim.server_name, &age);
                 // At most one other resource gets the free slot. Its verdict changes.
                 let moved =
-                    release_slot(&mut self.exposition_slots, &quota_key(&offering.fed_config, &age), &age);
+                    release_slot(&mut self.exposition_slots, &quota_key(&claim.fed_config, &age), &age);
                 self.unsettled.slot_changes.extend(moved.map(|age| exposition_unit(&age)));
             }
         }
         if let Some(new) = new {
-            for offering in &new.claims {
-                self.snapshot_server_name(&offering.server_name);
-                let name = Arc::clone(&offering.server_name);
+            for claim in &new.claims {
+                self.snapshot_server_name(&claim.server_name);
+                let name = Arc::clone(&claim.server_name);
                 self.server_names.entry(name).or_default().insert(&new.age, ());
-                let places =
-                    self.exposition_slots.entry(quota_key(&offering.fed_config, &new.age)).or_default();
+                let places = self.exposition_slots.entry(quota_key(&claim.fed_config, &new.age)).or_default();
                 // An older resource may displace the youngest holder. Its verdict changes.
                 let moved = places.insert(&new.age, MAX_RESOURCES);
                 self.unsettled.slot_changes.extend(moved.map(|age| exposition_unit(&age)));

@@ -205,8 +205,8 @@ impl LastGood {
             return Vec::new();
         }
         let keys = self.translation.inputs().fed_configs().map(|(key, _)| key);
-        let there = keys.filter(|key| namespaces.contains(&*key.namespace));
-        there.map(|key| Unit::MeshFedConfig(key.clone())).collect()
+        let matching = keys.filter(|key| namespaces.contains(&*key.namespace));
+        matching.map(|key| Unit::MeshFedConfig(key.clone())).collect()
     }
 
     /// Adds what is wrong with newer versions to the verdict on the version in place.

@@ -124,8 +124,8 @@ pub(super) fn claim_exposition(
     let exposed = resolve_exposition(view, key);
     let valid = exposed.as_ref().and_then(|exposed| exposed.as_ref().ok());
     // An invalid or deleted exposition loses its claims.
-    let (age, wanted) = valid.map(ExpositionResult::wanted_claims).unzip();
-    claims.set_exposition(key, age.as_ref(), wanted.unwrap_or_default());
+    let (age, requested) = valid.map(ExpositionResult::wanted_claims).unzip();
+    claims.set_exposition(key, age.as_ref(), requested.unwrap_or_default());
     exposed.map(|_| UnitOutput::Uncached)
 }
 
@@ -169,12 +169,12 @@ pub(super) fn exposition_objects(
 ) -> Vec<GeneratedObject> {
     let Some(Ok(exposed)) = resolve_exposition(view, key) else { return Vec::new() };
     let age = &exposed.exposition.identity.precedence;
-    let in_place = exposed.resolved.iter().flatten().filter(|offering| {
-        offering.service.is_ok() && claims.exposition_conflict(&offering.to_claim(), age).is_none()
+    let in_place = exposed.resolved.iter().flatten().filter(|resolved| {
+        resolved.service.is_ok() && claims.exposition_conflict(&resolved.to_claim(), age).is_none()
     });
-    let objects = |offering: &ResolvedExposition<'_>| {
-        let style = style::for_mode(offering.relationship.config.mode);
-        offering.service.as_ref().map(|offer| style.exposing_objects(offer)).unwrap_or_default()
+    let objects = |resolved: &ResolvedExposition<'_>| {
+        let style = style::for_mode(resolved.relationship.config.mode);
+        resolved.service.as_ref().map(|service| style.exposing_objects(service)).unwrap_or_default()
     };
     in_place.flat_map(objects).collect()
 }
@@ -199,18 +199,18 @@ impl ExpositionResult<'_> {
         let age = &self.exposition.identity.precedence;
         // A service whose server name belongs to another exposition is not announced: peers would reach the other
         // service.
-        let held = |offering: &&ResolvedExposition<'_>| {
-            claims.exposition_conflict(&offering.to_claim(), age).is_none()
+        let held = |resolved: &&ResolvedExposition<'_>| {
+            claims.exposition_conflict(&resolved.to_claim(), age).is_none()
         };
         let offerings = self.resolved.iter().flatten().filter(held);
         offerings
-            .filter_map(|offering| offering.addressed_announcement(self.exposition, view.settings()))
+            .filter_map(|resolved| resolved.addressed_announcement(self.exposition, view.settings()))
             .collect()
     }
 
     fn into_verdict(self, view: &InputView<'_>, claims: &Claims) -> ResourceVerdict {
         // Before `self` is taken apart below.
-        let offers = self.announcements(view, claims);
+        let announcements = self.announcements(view, claims);
         let Self { exposition, resolved: offerings, warnings } = self;
         let generation = exposition.identity.generation;
         let offerings = match offerings {
@@ -219,30 +219,33 @@ impl ExpositionResult<'_> {
         };
         let mut problems = Vec::new();
         let mut in_place = Vec::new();
-        for offering in &offerings {
-            let held = claims.exposition_conflict(&offering.to_claim(), &exposition.identity.precedence);
+        for resolved in &offerings {
+            let held = claims.exposition_conflict(&resolved.to_claim(), &exposition.identity.precedence);
             // Both problems are reported at once: the user can fix them together.
-            match (&offering.service, held) {
-                (Ok(_), None) => in_place.push(offering),
-                (offer, held) => problems.extend(offer.as_ref().err().cloned().into_iter().chain(held)),
+            match (&resolved.service, held) {
+                (Ok(_), None) => in_place.push(resolved),
+                (service, held) => problems.extend(service.as_ref().err().cloned().into_iter().chain(held)),
             }
         }
-        let told = announced_to(&offerings, &offers);
-        ResourceVerdict::for_exposition(exposition, &offerings, &in_place, told, problems, warnings)
+        let recipients = announced_to(&offerings, &announcements);
+        ResourceVerdict::for_exposition(exposition, &offerings, &in_place, recipients, problems, warnings)
     }
 }
 
 /// Returns the peers to which the exposition is announced, as `<relationship>/<peer>`.
-fn announced_to(offerings: &[ResolvedExposition<'_>], offers: &[AddressedAnnouncement]) -> Vec<String> {
+fn announced_to(
+    offerings: &[ResolvedExposition<'_>],
+    announcements: &[AddressedAnnouncement],
+) -> Vec<String> {
     let relationship = |fed_config: &ObjectKey| {
-        let of = |offering: &&ResolvedExposition<'_>| offering.relationship.key() == fed_config;
-        offerings.iter().find(of).map(|offering| offering.relationship.config.relationship.as_str())
+        let of = |resolved: &&ResolvedExposition<'_>| resolved.relationship.key() == fed_config;
+        offerings.iter().find(of).map(|resolved| resolved.relationship.config.relationship.as_str())
     };
-    let names = |offer: &AddressedAnnouncement| {
-        let relationship = relationship(&offer.fed_config).unwrap_or_default();
-        offer.peers.iter().map(|peer| format!("{relationship}/{peer}")).collect::<Vec<_>>()
+    let names = |announcement: &AddressedAnnouncement| {
+        let relationship = relationship(&announcement.fed_config).unwrap_or_default();
+        announcement.peers.iter().map(|peer| format!("{relationship}/{peer}")).collect::<Vec<_>>()
     };
-    offers.iter().flat_map(names).collect()
+    announcements.iter().flat_map(names).collect()
 }
 
 /// A valid binding, and what it resolves to.
@@ -276,8 +279,8 @@ pub(super) fn claim_binding(
 ) -> Option<UnitOutput> {
     let read = resolve_binding(view, key);
     let valid = read.as_ref().and_then(|read| read.as_ref().ok());
-    let (age, wanted) = valid.map(BindingResult::wanted_claims).unzip();
-    claims.set_binding(key, age.as_ref(), wanted.unwrap_or_default(), shared);
+    let (age, requested) = valid.map(BindingResult::wanted_claims).unzip();
+    claims.set_binding(key, age.as_ref(), requested.unwrap_or_default(), shared);
     Some(match read? {
         // Stored whether or not the binding gets its claims. The shared units check that when they run.
         Ok(BindingResult { resolved: Ok(bound), .. }) => UnitOutput::Binding(Box::new(bound.into_output())),
@@ -315,9 +318,7 @@ pub(super) fn binding_objects(
         return Vec::new();
     };
     match (&bound.service, claims.binding_conflict(&bound.to_claim(), &binding.identity.precedence)) {
-        (Ok(consumption), None) => {
-            style::for_mode(bound.relationship.config.mode).consuming_objects(consumption)
-        }
+        (Ok(service), None) => style::for_mode(bound.relationship.config.mode).consuming_objects(service),
         _ => Vec::new(),
     }
 }

@@ -159,11 +159,11 @@ fn peer_warnings(peer: &str, state: &PeerSyncState) -> Vec<ResourceProblem> {
         let message = format!("some announcements of peer {peer} are refused: {which}");
         ResourceProblem::new(Reason::AnnouncementRefused, message)
     });
-    let there = refused_summary(&state.refused_by_peer).map(|which| {
+    let refused_by_peer = refused_summary(&state.refused_by_peer).map(|which| {
         let message = format!("peer {peer} refuses some announcements of this mesh: {which}");
         ResourceProblem::new(Reason::RefusedByPeer, message)
     });
-    [lost, here, there].into_iter().flatten().collect()
+    [lost, here, refused_by_peer].into_iter().flatten().collect()
 }
 
 /// Summarizes refused announcements. They are sorted, as they arrive in any order, and sanitized, as they contain a
@@ -186,14 +186,14 @@ fn skipped_import_warnings(skipped: &[SkippedImport]) -> Vec<ResourceProblem> {
         )?;
         Some(ResourceProblem::at_field(reason, "spec.discovery", format!("not imported: {which}")))
     };
-    let said = [
+    let reasons = [
         Reason::Invalid,
         Reason::IdentityNeeded,
         Reason::NamespaceMissing,
         Reason::NameHeld,
         Reason::ImportLimit,
     ];
-    said.into_iter().filter_map(of).collect()
+    reasons.into_iter().filter_map(of).collect()
 }
 
 /// Joins the first few texts, and adds how many more there are.

@@ -156,8 +156,8 @@ impl Translation {
             if self.queue.awaits_acknowledgement() {
                 return false;
             }
-            let news = self.peer_usage.take_changed();
-            let changed = self.refresh_relationship_verdicts(news);
+            let fed_configs = self.peer_usage.take_changed();
+            let changed = self.refresh_relationship_verdicts(fed_configs);
             self.queue.release_held_back(changed);
             return false;
         };
@@ -172,8 +172,8 @@ impl Translation {
                 // Verdicts on relationships count bindings. Update them with each batch, unless everything is
                 // returned at the end.
                 if !self.queue.is_holding_back() {
-                    let news = self.peer_usage.take_changed();
-                    units.extend(self.refresh_relationship_verdicts(news));
+                    let fed_configs = self.peer_usage.take_changed();
+                    units.extend(self.refresh_relationship_verdicts(fed_configs));
                 }
                 self.queue.release_batch(namespace, units);
             }
@@ -238,8 +238,8 @@ impl Translation {
             self.peer_usage.mark_changed(key);
         }
         // In a cluster, the API server returns the resources through a watch.
-        let asked = if self.feeds_back_generated() { objects.unwrap_or_default() } else { Vec::new() };
-        let changes = self.generated.feed_back(&unit, &asked);
+        let fed_back = if self.feeds_back_generated() { objects.unwrap_or_default() } else { Vec::new() };
+        let changes = self.generated.feed_back(&unit, &fed_back);
         self.store_output(&unit, reads, output);
         // These changes bypass `accept_changes`: they must not be recorded as a user's.
         for change in changes {

@@ -181,13 +181,13 @@ fn a_binding_follows_announcements() {
     assert_eq!(mesh.kinds(), ALL);
     let status = mesh.status();
     assert_eq!((&status["source"], &status["ready"]), (&json!("m2"), &json!(true)));
-    let wanted = json!({
+    let expected = json!({
         "peer": "m2", "protocol": "http", "port": 9080, "endpoints": [M2],
         "subject_alt_names": ["spiffe://m2.example/ns/shop/sa/reviews"],
         "version": flat_announcement(&service_key("shop", "reviews"), M2).content_version(),
         "mode": "FLAT", "trust_domain": "m2.example", "root_hash": "0a1b",
     });
-    assert_eq!(status["announcement"], wanted);
+    assert_eq!(status["announcement"], expected);
     mesh.apply_changes([peer_announces("m2", M3)]);
     assert_eq!(mesh.endpoints(), [M3]);
     assert_eq!(mesh.status()["announcement"]["endpoints"], json!([M3]));
@@ -299,14 +299,14 @@ fn a_restart_deletes_nothing_before_the_peer_has_answered() {
     let (objects, status) = (mesh.translation.objects().len(), mesh.status());
     let mut again = mesh.after_restart(config());
     assert_eq!((again.translation.objects().len(), again.status()), (objects, status.clone()));
-    for news in [
+    for change in [
         InputChange::Peer(peer_key("m2"), Some(PeerSyncState::PENDING)),
         peer_unreachable("m2", T1, false),
         // Another peer does not replace it.
         peer_connected("m3"),
         peer_announces("m3", M3),
     ] {
-        again.apply_changes([news]);
+        again.apply_changes([change]);
         assert_eq!((again.endpoints(), again.kinds().as_slice()), (vec![M2.to_owned()], &ALL[..]));
         assert_eq!(again.status(), status, "the peer has been unreachable since then, not since the restart");
     }
@@ -326,8 +326,8 @@ fn stored_announcements_are_restored_after_a_restart() {
     let mut mesh = Mesh::blue(reviews());
     mesh.apply_changes([peer_connected("m2"), peer_announces("m2", M2)]);
     let again = mesh.after_restart(with_two_peers(flat("blue")));
-    let wanted = flat_announcement(&service_key("shop", "reviews"), M2);
-    assert_eq!(again.translation.remembered_announcements(), [(peer_key("m2"), wanted)]);
+    let expected = flat_announcement(&service_key("shop", "reviews"), M2);
+    assert_eq!(again.translation.remembered_announcements(), [(peer_key("m2"), expected)]);
     mesh.apply_changes([peer_withdraws("m2")]);
     assert_eq!(mesh.after_restart(with_two_peers(flat("blue"))).translation.remembered_announcements(), []);
 }
@@ -434,22 +434,22 @@ fn a_relationship_reports_the_state_of_its_peers() {
     assert_eq!(relationship_status(&mesh, &Value::Null)["peers"], Value::Null, "no peers are invented");
     mesh.apply_changes([peer_connected("m2"), peer_announces("m2", M2), peer_unreachable("m3", T1, false)]);
     let first = relationship_status(&mesh, &Value::Null);
-    let wanted = json!([
+    let expected = json!([
         {"name": "m2", "connected": true, "last_seen": T0, "announced": 1, "imported": 1},
         {"name": "m3", "connected": false, "last_seen": T1, "announced": 0, "imported": 0, "error": "connection refused"},
     ]);
-    assert_eq!(first["peers"], wanted);
+    assert_eq!(first["peers"], expected);
     // A restart does not change the state of a peer.
     let mut again = mesh.after_restart(with_two_peers(flat("blue")));
-    assert_eq!(relationship_status(&again, &first)["peers"], wanted);
+    assert_eq!(relationship_status(&again, &first)["peers"], expected);
     again.apply_changes([InputChange::Peer(peer_key("m2"), Some(PeerSyncState::PENDING))]);
-    assert_eq!(relationship_status(&again, &first)["peers"], wanted);
+    assert_eq!(relationship_status(&again, &first)["peers"], expected);
     let later = PeerConnection::Unreachable {
         since: timestamp("2026-11-22T00:00:00Z"),
         error: Some("connection refused".into()),
     };
     again.apply_changes([InputChange::Peer(peer_key("m3"), Some(sync_state(later, false)))]);
-    assert_eq!(relationship_status(&again, &first)["peers"], wanted);
+    assert_eq!(relationship_status(&again, &first)["peers"], expected);
 }
 
 #[test]

@@ -87,7 +87,7 @@ fn the_most_specific_peer_authentication_applies() {
     let of_others = |mode| peer_authentication("shop", "others").selector([("app", "ratings")]).mode(mode);
     let elsewhere = |mode| peer_authentication("bank", "wide").mode(mode);
     let (open, shut) = (Some(Reason::NotStrict), None);
-    for (policies, wanted) in [
+    for (policies, expected) in [
         (vec![of_mesh("STRICT")], shut),
         (vec![of_mesh("PERMISSIVE")], open),
         (vec![of_mesh("DISABLE")], open),
@@ -110,7 +110,7 @@ fn the_most_specific_peer_authentication_applies() {
         (vec![of_namespace("STRICT"), of_pods("UNSET").port_mode(8080, "DISABLE")], open),
     ] {
         let policies: Vec<_> = policies.into_iter().map(Builder::build).collect();
-        assert_eq!(exposure_failure(&policies), wanted, "{policies:?}");
+        assert_eq!(exposure_failure(&policies), expected, "{policies:?}");
     }
     assert_eq!(as_text(&of_mesh("STRICT").build()["spec"]["mtls"]["mode"]), "STRICT");
 }
@@ -172,8 +172,8 @@ fn may_request_server_name(server_name: &str) -> bool {
     let unit = Unit::ServiceBinding(ObjectKey::new("shop", "reviews"));
     let accepted = translation.verdict(&unit).expect("a verdict").is_accepted();
     let relays = objects_of_kind(&translation, GeneratedKind::Gateway);
-    let asked = relays.iter().any(|gateway| written(gateway).to_string().contains(server_name));
-    assert_eq!(asked, accepted, "{server_name}");
+    let is_relayed = relays.iter().any(|gateway| written(gateway).to_string().contains(server_name));
+    assert_eq!(is_relayed, accepted, "{server_name}");
     accepted
 }
 

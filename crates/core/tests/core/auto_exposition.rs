@@ -63,11 +63,11 @@ fn refusal(mesh: &[Value]) -> (Reason, String) {
 #[test]
 fn each_port_is_exposed_and_the_first_has_the_name_of_the_service() {
     let translation = translate(&[relationship("blue"), exposed_through("blue")], InputCoverage::Complete);
-    let wanted = [
+    let expected = [
         ["reviews-auto-exposed", "80", "blue", ""],
         ["reviews-auto-exposed-admin", "8080", "blue", "reviews-admin"],
     ];
-    assert_eq!(generated_expositions(&translation), wanted);
+    assert_eq!(generated_expositions(&translation), expected);
 }
 
 #[test]
@@ -94,7 +94,7 @@ fn true_selects_the_only_relationship() {
 
 #[test]
 fn invalid_values_are_refused_at_their_label() {
-    for (through, alias, wanted) in [
+    for (through, alias, expected) in [
         ("", Value::Null, "metadata.labels[emcee.io/expose]: names no MeshFedConfig"),
         ("blue", json!("red:front"), "metadata.annotations[emcee.io/exposeAs]: is for MeshFedConfig \"red\""),
         ("blue", json!("Front"), "metadata.annotations[emcee.io/exposeAs]: \"Front\": invalid alias"),
@@ -102,7 +102,7 @@ fn invalid_values_are_refused_at_their_label() {
         let annotations = if alias.is_null() { alias } else { json!({"emcee.io/exposeAs": alias}) };
         let service = labelled(json!({"emcee.io/expose": through}), annotations);
         let (_, words) = refusal(&[relationship("blue"), service]);
-        assert!(words.contains(wanted), "{words}");
+        assert!(words.contains(expected), "{words}");
     }
 }
 

@@ -396,8 +396,8 @@ fn a_workload_entry_is_announced_with_its_own_identity() {
         let mut objects = cluster_with("PASSTHROUGH", [with_selector(), entry(account)]);
         objects[0]["spec"]["peers"] = json!([{"name": "m2", "subject_alt_names": ["m2.example"]}]);
         let translation = translate(&objects);
-        let offers = crate::plan::snapshot(&translation).announcements;
-        offers
+        let announcements = crate::plan::snapshot(&translation).announcements;
+        announcements
             .into_iter()
             .flat_map(|(_, addressed)| addressed.announcement.identities.clone())
             .collect::<Vec<_>>()

@@ -151,8 +151,8 @@ fn a_changed_relationship_returns_one_complete_batch() {
 #[test]
 fn a_namespace_that_always_changes_still_returns_batches() {
     let mut translation = settled_translation();
-    let own = (0..200).map(|turn| {
-        translation.accept_changes([binding_change("shop", 0, 100 + turn)]);
+    let own = (0..200).map(|index| {
+        translation.accept_changes([binding_change("shop", 0, 100 + index)]);
         run_steps(&mut translation, 2).len()
     });
     assert!(own.sum::<usize>() >= 20);

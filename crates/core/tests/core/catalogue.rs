@@ -58,28 +58,28 @@ fn exposed() -> ServiceExposition {
 fn announcements_for(
     config: MeshFedConfig,
     exposition: ServiceExposition,
-    surroundings: Vec<Value>,
+    cluster_objects: Vec<Value>,
 ) -> Vec<AddressedAnnouncement> {
-    let mesh: Vec<_> = [config.build(), exposition.build()].into_iter().chain(surroundings).collect();
+    let mesh: Vec<_> = [config.build(), exposition.build()].into_iter().chain(cluster_objects).collect();
     translate(&mesh).announcements_of(&ObjectKey::new("shop", "reviews"))
 }
 
 #[track_caller]
-fn single(offers: &[AddressedAnnouncement]) -> &AddressedAnnouncement {
-    let [one] = offers else { unreachable!("expected one announcement: {offers:?}") };
+fn single(announcements: &[AddressedAnnouncement]) -> &AddressedAnnouncement {
+    let [one] = announcements else { unreachable!("expected one announcement: {announcements:?}") };
     one
 }
 
 #[test]
 fn an_announcement_has_the_address_and_the_identity_of_a_service() {
-    let offers =
+    let announcements =
         announcements_for(with_peers(flat("blue")), exposed().alias("front"), mesh_without_relationship());
-    let AddressedAnnouncement { fed_config, peers, announcement: offer } = single(&offers);
+    let AddressedAnnouncement { fed_config, peers, announcement } = single(&announcements);
     assert_eq!(
         (fed_config, peers.as_slice()),
         (&ObjectKey::new("blue", "blue"), &["m2".to_owned(), "m3".into()][..])
     );
-    let wanted = Announcement {
+    let expected = Announcement {
         key: ObjectKey::new("shop", "front"),
         mode: Mode::Flat,
         server_name: "front.shop.blue.emcee.internal".into(),
@@ -90,18 +90,18 @@ fn an_announcement_has_the_address_and_the_identity_of_a_service() {
         trust_domain: "m1.example".into(),
         root_hash: Some("abc123".into()),
     };
-    assert_eq!(offer, &wanted);
+    assert_eq!(announcement, &expected);
 }
 
 #[test]
 fn given_identities_override_those_of_the_pods() {
     let given = "spiffe://m1.example/ns/other/sa/other";
-    let offers = announcements_for(
+    let announcements = announcements_for(
         with_peers(flat("blue")),
         exposed().subject_alt_names([given]),
         mesh_without_relationship(),
     );
-    assert_eq!(single(&offers).announcement.identities, [given]);
+    assert_eq!(single(&announcements).announcement.identities, [given]);
 }
 
 #[test]
@@ -110,18 +110,18 @@ fn with_tls_termination_no_identities_are_announced() {
     let pair = Ca::shared("blue").issue(&Leaf::dns("m1.blue.example"));
     let mut mesh = mesh_without_relationship();
     mesh.push(secret_tls("blue", "blue").label("relationship", "blue").pair(&pair).build());
-    let offers = announcements_for(config, exposed(), mesh);
-    let offer = &single(&offers).announcement;
-    assert_eq!((offer.identities.len(), &offer.root_hash), (0, &None));
+    let announcements = announcements_for(config, exposed(), mesh);
+    let announcement = &single(&announcements).announcement;
+    assert_eq!((announcement.identities.len(), &announcement.root_hash), (0, &None));
     // The gateway that Emcee creates has no address yet. The service is announced anyway.
-    assert_eq!(offer.endpoints, []);
+    assert_eq!(announcement.endpoints, []);
 }
 
 #[test]
 fn services_are_announced_to_allowed_peers_only() {
     let peers = |config, exposition| {
-        let offers = announcements_for(config, exposition, mesh_without_relationship());
-        offers.into_iter().flat_map(|offer| offer.peers).collect::<Vec<_>>()
+        let announcements = announcements_for(config, exposition, mesh_without_relationship());
+        announcements.into_iter().flat_map(|announcement| announcement.peers).collect::<Vec<_>>()
     };
     let blue = || with_peers(flat("blue"));
     assert_eq!(peers(blue(), exposed()), ["m2", "m3"]);
@@ -162,17 +162,18 @@ fn a_service_without_pods_stays_announced() {
         mesh.drain(1..3);
         mesh
     };
-    let offer = single(&announcements_for(with_peers(flat("blue")), exposed(), gone())).announcement.clone();
-    assert_eq!((offer.endpoints, offer.identities), (Vec::new(), Vec::<String>::new()));
+    let announcement =
+        single(&announcements_for(with_peers(flat("blue")), exposed(), gone())).announcement.clone();
+    assert_eq!((announcement.endpoints, announcement.identities), (Vec::new(), Vec::<String>::new()));
     // The target port is a name, and there is no pod that resolves it.
     let mut named = gone();
     named[0] =
         service("shop", "reviews").port("http", 80).target_port("web").selector([("app", "reviews")]).build();
     for config in [flat("blue"), passthrough("blue")] {
-        let offer =
+        let announcement =
             single(&announcements_for(with_peers(config), exposed(), named.clone())).announcement.clone();
-        assert_eq!(offer.endpoints, []);
-        assert_eq!(offer.server_name, "reviews.shop.blue.emcee.internal");
+        assert_eq!(announcement.endpoints, []);
+        assert_eq!(announcement.server_name, "reviews.shop.blue.emcee.internal");
     }
 }
 
@@ -199,9 +200,11 @@ fn only_changes_are_published() {
     let mut translation = translate(&mesh);
     let units = translation.update([input::change(&exposed().peers(["m2"]).build())]);
     let published = translation.catalogue_updates(&units);
-    let [CatalogueUpdate::Announcements(key, offers)] = published.as_slice() else { panic!("{published:?}") };
+    let [CatalogueUpdate::Announcements(key, announcements)] = published.as_slice() else {
+        panic!("{published:?}")
+    };
     assert_eq!(
-        (key, single(offers).peers.as_slice()),
+        (key, single(announcements).peers.as_slice()),
         (&ObjectKey::new("shop", "reviews"), &["m2".to_owned()][..])
     );
     let units = translation.update([input::removal(&exposed().build())]);
@@ -217,19 +220,19 @@ fn only_changes_are_published() {
 
 #[test]
 fn different_announcements_have_different_versions() {
-    let offer = announcement();
+    let original = announcement();
     let others = [
-        Announcement { port: 81, ..offer.clone() },
-        Announcement { key: ObjectKey::new("shop", "other"), ..offer.clone() },
-        Announcement { endpoints: Vec::new(), ..offer.clone() },
-        Announcement { identities: Vec::new(), ..offer.clone() },
-        Announcement { root_hash: None, ..offer.clone() },
-        Announcement { root_hash: Some(String::new()), ..offer.clone() },
-        Announcement { protocol: Protocol::Tcp, ..offer.clone() },
-        Announcement { trust_domain: "other".into(), ..offer.clone() },
+        Announcement { port: 81, ..original.clone() },
+        Announcement { key: ObjectKey::new("shop", "other"), ..original.clone() },
+        Announcement { endpoints: Vec::new(), ..original.clone() },
+        Announcement { identities: Vec::new(), ..original.clone() },
+        Announcement { root_hash: None, ..original.clone() },
+        Announcement { root_hash: Some(String::new()), ..original.clone() },
+        Announcement { protocol: Protocol::Tcp, ..original.clone() },
+        Announcement { trust_domain: "other".into(), ..original.clone() },
     ];
     let versions: std::collections::BTreeSet<_> =
-        others.iter().chain([&offer]).map(Announcement::content_version).collect();
+        others.iter().chain([&original]).map(Announcement::content_version).collect();
     assert_eq!(versions.len(), 9);
-    assert_eq!(offer.content_version(), offer.clone().content_version());
+    assert_eq!(original.content_version(), original.clone().content_version());
 }

@@ -167,11 +167,11 @@ fn is_server_of(server: &GatewayServer, exposition: &Exposition, config: &FedCon
 
 /// Returns the names in the certificates of all peers, or only of the given ones.
 fn peer_names(config: &FedConfig, only: Option<&[String]>) -> BTreeSet<String> {
-    let wanted = |name: &String| only.is_none_or(|only| only.contains(name));
+    let is_selected = |name: &String| only.is_none_or(|only| only.contains(name));
     config
         .peers
         .iter()
-        .filter(|peer| wanted(&peer.name))
+        .filter(|peer| is_selected(&peer.name))
         .flat_map(|peer| peer.subject_alt_names.clone())
         .collect()
 }

@@ -49,14 +49,14 @@ fn parse_problems(object: &Value) -> Vec<ResourceProblem> {
 /// Returns why a refusal cannot be shown, or `None` if it can.
 fn why_unreadable(problem: &ResourceProblem) -> Option<String> {
     let line = problem.to_string();
-    let shown: String = line.chars().take(200).collect();
+    let excerpt: String = line.chars().take(200).collect();
     if line.chars().count() > MAX_MESSAGE_CHARS {
-        Some(format!("{} characters: {shown}", line.chars().count()))
+        Some(format!("{} characters: {excerpt}", line.chars().count()))
     } else if line.chars().any(char::is_control) {
-        Some(format!("control characters: {shown:?}"))
+        Some(format!("control characters: {excerpt:?}"))
     } else {
         (problem.message.is_empty() || !is_field_path(&problem.field))
-            .then(|| format!("no field or no message: {shown:?}"))
+            .then(|| format!("no field or no message: {excerpt:?}"))
     }
 }
 
@@ -377,11 +377,11 @@ fn omitted_problems_are_reported() {
 #[test]
 fn the_first_unknown_fields_get_a_suggestion() {
     let spec = json!({"nmae": "a", "prot": 80, "mesh_fed_config_selectr": {"a": "b"}});
-    let told = parse_problems(&with_value(&complete_objects()[1], "/spec", spec));
-    let told: Vec<_> =
-        told.iter().filter(|problem| !problem.field.is_empty()).map(ToString::to_string).collect();
+    let problems = parse_problems(&with_value(&complete_objects()[1], "/spec", spec));
+    let lines: Vec<_> =
+        problems.iter().filter(|problem| !problem.field.is_empty()).map(ToString::to_string).collect();
     assert_eq!(
-        told,
+        lines,
         [
             "spec.nmae: unknown field (did you mean `name`?)",
             "spec.prot: unknown field (did you mean `port`?)",

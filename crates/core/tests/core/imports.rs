@@ -63,14 +63,14 @@ impl Cluster {
     /// Feeds back generated imports until they no longer change.
     fn feed_back_imports(&mut self) {
         for _ in 0..4 {
-            let wanted = self.generated_imports();
-            if wanted == self.imports {
+            let desired = self.generated_imports();
+            if desired == self.imports {
                 return;
             }
-            let gone: Vec<_> = self.imports.iter().filter(|object| !wanted.contains(object)).collect();
+            let gone: Vec<_> = self.imports.iter().filter(|object| !desired.contains(object)).collect();
             self.translation.update(gone.into_iter().map(input::removal));
-            self.translation.update(wanted.iter().map(input::change));
-            self.imports = wanted;
+            self.translation.update(desired.iter().map(input::change));
+            self.imports = desired;
         }
         unreachable!("the imports never become stable");
     }
@@ -116,11 +116,11 @@ fn an_announced_service_is_imported_into_its_own_namespace() {
     let mut cluster = Cluster::new(vec![blue_with_import()]);
     cluster.apply_changes([peer_connected("m2"), peer_announces("m2", M2)]);
     let [import] = cluster.imports.as_slice() else { panic!("{:?}", cluster.imports) };
-    let wanted = json!({
+    let expected = json!({
         "name": "reviews", "mesh_fed_config_selector": {"fed-config": "blue"}, "peer": "m2",
         "port": 9080, "protocol": "http", "export_to": ["."],
     });
-    assert_eq!(import["spec"], wanted);
+    assert_eq!(import["spec"], expected);
     assert_eq!(import["metadata"]["labels"]["emcee.io/owner-kind"], "MeshFedConfig");
     let verdict = cluster.translation.verdict(&Unit::ServiceBinding(ObjectKey::new("shop", "reviews")));
     assert!(verdict.as_ref().is_some_and(ResourceVerdict::is_ready), "{verdict:?}");
@@ -151,8 +151,8 @@ fn an_import_is_visible_in_its_namespace_unless_configured_otherwise() {
 
 fn peer_announces_as(peer: &str, port: u16, protocol: Protocol) -> InputChange {
     let reviews = ObjectKey::new("shop", "reviews");
-    let offer = Announcement { port, protocol, ..flat_announcement(&reviews, M2) };
-    InputChange::Announcement(peer_key(peer), reviews, Some(offer))
+    let announcement = Announcement { port, protocol, ..flat_announcement(&reviews, M2) };
+    InputChange::Announcement(peer_key(peer), reviews, Some(announcement))
 }
 
 fn port_and_protocol(cluster: &Cluster) -> String {
@@ -227,8 +227,8 @@ fn an_older_import_keeps_the_port_in_its_status() {
 fn end_to_end_services_without_identity_are_not_imported() {
     let nameless = |mode| {
         let reviews = ObjectKey::new("shop", "reviews");
-        let offer = Announcement { identities: Vec::new(), mode, ..flat_announcement(&reviews, M2) };
-        InputChange::Announcement(peer_key("m2"), reviews, Some(offer))
+        let announcement = Announcement { identities: Vec::new(), mode, ..flat_announcement(&reviews, M2) };
+        InputChange::Announcement(peer_key("m2"), reviews, Some(announcement))
     };
     for (config, mode) in
         [(flat("blue"), Mode::Flat), (passthrough("blue"), Mode::Passthrough), (wharf("blue"), Mode::Wharf)]
@@ -270,8 +270,8 @@ fn services_are_imported_into_listed_existing_namespaces_only() {
     let listing = cluster.translation.catalogue_reports();
     let reasons =
         listing[0].peers[0].announced_by_peer.iter().map(|it| it.not_imported.as_ref().map(|why| why.reason));
-    let wanted = [Some(Reason::NamespaceNotAllowed), Some(Reason::NamespaceMissing)];
-    assert_eq!(reasons.collect::<Vec<_>>(), wanted);
+    let expected = [Some(Reason::NamespaceNotAllowed), Some(Reason::NamespaceMissing)];
+    assert_eq!(reasons.collect::<Vec<_>>(), expected);
     cluster.apply_changes([InputChange::Namespace("shop".into(), true)]);
     assert_eq!(cluster.import_summaries(), ["shop/reviews m2"]);
     let mut cluster = Cluster::new(vec![blue_with_import().allowed_namespaces(["bank"])]);
@@ -299,12 +299,12 @@ fn imports_are_removed_by_withdrawal_not_by_connection_loss() {
     cluster.apply_changes([InputChange::Peer(peer_key("m2"), Some(sync_state(lost.clone(), true)))]);
     assert_eq!(cluster.import_summaries(), ["shop/reviews m2"]);
     let mut again = cluster.after_restart(vec![only_m2()]);
-    for news in [
+    for state in [
         None,
         Some(sync_state(lost, false)),
         Some(sync_state(PeerConnection::Connected(timestamp("2026-11-21T00:00:00Z")), false)),
     ] {
-        again.apply_changes([InputChange::Peer(peer_key("m2"), news)]);
+        again.apply_changes([InputChange::Peer(peer_key("m2"), state)]);
         assert_eq!(again.import_summaries(), ["shop/reviews m2"], "the peer has not answered");
     }
     again.apply_changes([peer_connected("m2")]);
@@ -343,9 +343,9 @@ fn a_name_is_held_across_relationships() {
     let m4 = PeerKey::new(ObjectKey::new("yellow", "yellow"), "m4");
     let reviews = ObjectKey::new("shop", "reviews");
     let by_m4 = || {
-        let mut offer = flat_announcement(&reviews, M3);
-        offer.server_name = "reviews.shop.yellow.emcee.internal".into();
-        InputChange::Announcement(m4.clone(), reviews.clone(), Some(offer))
+        let mut announcement = flat_announcement(&reviews, M3);
+        announcement.server_name = "reviews.shop.yellow.emcee.internal".into();
+        InputChange::Announcement(m4.clone(), reviews.clone(), Some(announcement))
     };
     let mut cluster = Cluster::new(vec![only_m2(), yellow()]);
     cluster
@@ -355,12 +355,12 @@ fn a_name_is_held_across_relationships() {
     assert_eq!(cluster.import_summaries(), ["shop/reviews m2"]);
     assert!(cluster.find_warning("yellow", Reason::NameHeld).is_some());
     // If both announce it at once, the older relationship holds the name, in any order of evaluation.
-    for (blue, yellow_age, wanted) in [("1", "2", "shop/reviews m2"), ("2", "1", "shop/reviews m4")] {
+    for (blue, yellow_age, expected) in [("1", "2", "shop/reviews m2"), ("2", "1", "shop/reviews m4")] {
         let at = |day: &str| format!("2026-01-0{day}T00:00:00Z");
         let configs = vec![only_m2().created(&at(blue)), yellow().created(&at(yellow_age))];
         let mut cluster = Cluster::new(configs);
         cluster.apply_changes([peer_announces("m2", M2), by_m4()]);
-        assert_eq!(cluster.import_summaries(), [wanted]);
+        assert_eq!(cluster.import_summaries(), [expected]);
     }
 }
 

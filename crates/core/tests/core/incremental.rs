@@ -156,11 +156,13 @@ struct PublishedState {
 
 impl PublishedState {
     fn apply_updates(&mut self, published: Vec<CatalogueUpdate>) {
-        for news in published {
-            match news {
-                CatalogueUpdate::PeerPolicy(key, Some(terms)) => drop(self.policies.insert(key, terms)),
+        for update in published {
+            match update {
+                CatalogueUpdate::PeerPolicy(key, Some(policy)) => drop(self.policies.insert(key, policy)),
                 CatalogueUpdate::PeerPolicy(key, None) => drop(self.policies.remove(&key)),
-                CatalogueUpdate::Announcements(key, offers) => drop(self.announcements.insert(key, offers)),
+                CatalogueUpdate::Announcements(key, announcements) => {
+                    drop(self.announcements.insert(key, announcements))
+                }
             }
         }
     }

@@ -73,7 +73,7 @@ fn endpoints_omitted_from_an_announcement_cause_a_warning() {
         || flat("blue").unset("/spec/tls_context_selector").peer(Peer::new("m2", ["m2.example"])).build();
     let many = exposing(relationship(), 1, MAX_ENDPOINTS + 1);
     let announced: Vec<_> =
-        many.announcements().map(|(_, offer)| offer.announcement.endpoints.len()).collect();
+        many.announcements().map(|(_, addressed)| addressed.announcement.endpoints.len()).collect();
     assert_eq!((announced, limit_warnings(&verdict(&many)).len()), (vec![MAX_ENDPOINTS], 1));
 }
 

@@ -39,9 +39,9 @@ use proptest::test_runner::Config;
 
 /// Returns a configuration with the number of cases in `PROPTEST_CASES`, or with `usual` cases.
 fn cases(usual: u32) -> Config {
-    let asked = std::env::var("PROPTEST_CASES").ok().and_then(|text| text.parse().ok());
+    let requested = std::env::var("PROPTEST_CASES").ok().and_then(|text| text.parse().ok());
     Config {
-        cases: asked.unwrap_or(usual),
+        cases: requested.unwrap_or(usual),
         max_shrink_iters: 2_000,
         failure_persistence: None,
         ..Config::default()

@@ -37,11 +37,11 @@ pub(crate) struct GeneratedInput(pub(crate) Value);
 
 impl fmt::Debug for GeneratedInput {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut shown = self.0.clone();
-        if let Some(data) = shown.get_mut("data") {
+        let mut redacted = self.0.clone();
+        if let Some(data) = redacted.get_mut("data") {
             *data = "…".into();
         }
-        write!(f, "{shown}")
+        write!(f, "{redacted}")
     }
 }
 
@@ -102,18 +102,18 @@ pub(crate) fn mesh() -> BoxedStrategy<Mesh> {
         vec(resources::exposition(), 0..6),
         vec(resources::binding(), 0..7),
     );
-    let surroundings = (
+    let environment = (
         vec(peer_changes::peer_object(), 0..20),
         vec(cluster_objects::service(), 2..7),
         vec(cluster_objects::workload(), 0..8),
         vec(cluster_objects::policy(), 1..5),
         vec(cluster_objects::secret(), 1..5),
     );
-    (settings(), resources, surroundings)
-        .prop_map(|(settings, resources, surroundings)| {
-            let (news, services, workloads, policies, secrets) = surroundings;
-            let surroundings = [news, services, workloads, policies, secrets].concat();
-            let all = [resources.0, resources.1, resources.2, surroundings].concat();
+    (settings(), resources, environment)
+        .prop_map(|(settings, resources, environment)| {
+            let (peers, services, workloads, policies, secrets) = environment;
+            let environment = [peers, services, workloads, policies, secrets].concat();
+            let all = [resources.0, resources.1, resources.2, environment].concat();
             Mesh { settings, objects: unique_objects(all) }
         })
         .boxed()

@@ -53,8 +53,8 @@ fn endpoint(address: &str) -> Endpoint {
 }
 
 #[track_caller]
-fn validate_announcement(peer: Peer, offer: &Announcement) -> Result<(), Reason> {
-    let verdict = peer_policy(flat("blue").peer(peer)).validate("m2", offer);
+fn validate_announcement(peer: Peer, announcement: &Announcement) -> Result<(), Reason> {
+    let verdict = peer_policy(flat("blue").peer(peer)).validate("m2", announcement);
     if let Err(problem) = &verdict {
         let line = problem.to_string();
         assert!(line.chars().count() < 1_500 && !line.chars().any(char::is_control), "{line:?}");
@@ -72,7 +72,7 @@ fn invalid_announcements_are_refused() {
     let long = "x".repeat(10_000);
     let many = |count: usize| (0..count).map(|port| endpoint(&format!("203.0.113.7:{}", port + 1))).collect();
     let identities = |count: usize| (0..count).map(|n| format!("spiffe://m2.example/ns/a/sa/{n}")).collect();
-    for (offer, wanted) in [
+    for (candidate, expected) in [
         (announcement(), Ok(())),
         (
             Announcement {
@@ -118,7 +118,7 @@ fn invalid_announcements_are_refused() {
         (Announcement { root_hash: Some("a b".into()), ..announcement() }, invalid),
         (Announcement { root_hash: Some(String::new()), ..announcement() }, invalid),
     ] {
-        assert_eq!(validate_announcement(m2(), &offer), wanted, "{:.200}", format!("{offer:?}"));
+        assert_eq!(validate_announcement(m2(), &candidate), expected, "{:.200}", format!("{candidate:?}"));
     }
     assert_eq!(
         peer_policy(flat("blue").peer(m2()))
@@ -147,7 +147,7 @@ fn a_peers_emcee_announces_itself_with_the_relationships_server_name() {
 fn addresses_must_be_in_allowed_networks() {
     let everywhere = || m2().networks(["0.0.0.0/0", "::/0"]);
     let (good, bad) = (Ok(()), Err(Reason::AddressNotAllowed));
-    for (peer, address, wanted) in [
+    for (peer, address, expected) in [
         (m2(), "203.0.113.7:1", good),
         (m2(), "[2001:db8::7]:1", good),
         (m2(), "203.0.113.7:0", bad),
@@ -183,18 +183,21 @@ fn addresses_must_be_in_allowed_networks() {
         (m2().networks(["203.0.113.0/24"]), "[::ffff:203.0.113.7]:1", good),
         (m2().networks(["203.0.113.0/24"]), "[2001:db8::7]:1", bad),
     ] {
-        let offer =
+        let candidate =
             Announcement { endpoints: vec![endpoint("203.0.113.7:1"), endpoint(address)], ..announcement() };
-        let offer =
-            if wanted == good { Announcement { endpoints: vec![endpoint(address)], ..offer } } else { offer };
-        assert_eq!(validate_announcement(peer.clone(), &offer), wanted, "{address} {peer:?}");
+        let candidate = if expected == good {
+            Announcement { endpoints: vec![endpoint(address)], ..candidate }
+        } else {
+            candidate
+        };
+        assert_eq!(validate_announcement(peer.clone(), &candidate), expected, "{address} {peer:?}");
     }
 }
 
 #[test]
 fn host_names_must_be_in_the_peers_domains() {
     let (good, bad) = (Ok(()), Err(Reason::AddressNotAllowed));
-    for (peer, name, wanted) in [
+    for (peer, name, expected) in [
         (m2(), "ingress.m2.example", bad),
         (m2().domains(["m2.example"]), "ingress.m2.example", good),
         (m2().domains(["m2.example"]), "m2.example", good),
@@ -207,15 +210,15 @@ fn host_names_must_be_in_the_peers_domains() {
         (m2().networks(["0.0.0.0/0"]), "localhost", bad),
     ] {
         let endpoint = Endpoint { host: Host::Name(name.into()), port: 443 };
-        let offer = Announcement { endpoints: vec![endpoint], ..announcement() };
-        assert_eq!(validate_announcement(peer.clone(), &offer), wanted, "{name} {peer:?}");
+        let candidate = Announcement { endpoints: vec![endpoint], ..announcement() };
+        assert_eq!(validate_announcement(peer.clone(), &candidate), expected, "{name} {peer:?}");
     }
 }
 
 #[test]
 fn identities_of_this_mesh_are_refused() {
     let (good, bad) = (Ok(()), Err(Reason::IdentityNotAllowed));
-    for (peer, identity, wanted) in [
+    for (peer, identity, expected) in [
         (m2(), "spiffe://m2.example/ns/shop/sa/reviews", good),
         (m2(), "spiffe://m1.example/ns/shop/sa/reviews", bad),
         (m2().trust_domains(["m1.example"]), "spiffe://m1.example/ns/shop/sa/reviews", good),
@@ -229,16 +232,16 @@ fn identities_of_this_mesh_are_refused() {
         (m2(), "istiod.istio-system.svc", bad),
         (m2().domains(["m2.example"]), "legacy.m2.example", good),
     ] {
-        let offer = Announcement { identities: vec![identity.into()], ..announcement() };
-        assert_eq!(validate_announcement(peer.clone(), &offer), wanted, "{identity} {peer:?}");
+        let candidate = Announcement { identities: vec![identity.into()], ..announcement() };
+        assert_eq!(validate_announcement(peer.clone(), &candidate), expected, "{identity} {peer:?}");
     }
     let shared = TranslationSettings { shared_trust_domain: true, ..settings() };
     let config = flat("blue").unset("/spec/tls_context_selector").peer(m2()).build();
     let translation = Translation::from_changes(shared, [input::change(&config)]);
-    let terms = translation.peer_policy_of(&ObjectKey::new("blue", "blue")).expect("terms");
+    let policy = translation.peer_policy_of(&ObjectKey::new("blue", "blue")).expect("terms");
     let own =
         Announcement { identities: vec!["spiffe://m1.example/ns/shop/sa/reviews".into()], ..announcement() };
-    assert_eq!(terms.validate("m2", &own), Ok(()));
+    assert_eq!(policy.validate("m2", &own), Ok(()));
 }
 
 /// Generates addresses, half of them close to forbidden ones.
@@ -304,16 +307,16 @@ fn a_peer_policy_contains_what_discovery_needs() {
     let config = flat("blue").peer(m2().discovery("203.0.113.9:15443")).discovery("on_peer_loss", "Expire");
     let mut mesh = vec![config.build()];
     let key = ObjectKey::new("blue", "blue");
-    let terms = |mesh: &[Value]| PeerPolicy::clone(translate(mesh).peer_policy_of(&key).expect("terms"));
-    assert_eq!(terms(&mesh).certificate, None, "without its Secret the relationship is closed");
+    let policy_of = |mesh: &[Value]| PeerPolicy::clone(translate(mesh).peer_policy_of(&key).expect("terms"));
+    assert_eq!(policy_of(&mesh).certificate, None, "without its Secret the relationship is closed");
     mesh.push(secret);
-    let terms = terms(&mesh);
-    let certificate = terms.certificate.as_ref().expect("a certificate");
+    let policy = policy_of(&mesh);
+    let certificate = policy.certificate.as_ref().expect("a certificate");
     assert_eq!(certificate.names, ["m1.blue.example"]);
-    assert_eq!((terms.relationship.as_str(), terms.mode, terms.announce), ("blue", Mode::Flat, true));
-    assert_eq!(terms.peers[0].discovery, [endpoint("203.0.113.9:15443")]);
-    assert_eq!(terms.expire_after, Some(std::time::Duration::from_mins(10)));
-    assert_eq!(terms.local_mesh.trust_domain, "m1.example");
+    assert_eq!((policy.relationship.as_str(), policy.mode, policy.announce), ("blue", Mode::Flat, true));
+    assert_eq!(policy.peers[0].discovery, [endpoint("203.0.113.9:15443")]);
+    assert_eq!(policy.expire_after, Some(std::time::Duration::from_mins(10)));
+    assert_eq!(policy.local_mesh.trust_domain, "m1.example");
     // The older of two relationships with the same name is used. The other has no peer policy.
     let rival = flat("blue").set("/metadata/name", "rival").relationship("blue").build();
     mesh.push(rival);
@@ -335,11 +338,11 @@ fn services_set_discovery_addresses_of_peers() {
         let config = flat("blue").unset("/spec/tls_context_selector");
         let config = peers.into_iter().fold(config, MeshFedConfig::peer).build();
         let translation = translate(&[config, discovery_server("peer", "203.0.113.9", &labels)]);
-        let terms = translation.peer_policy_of(&key).expect("terms").clone();
+        let policy = translation.peer_policy_of(&key).expect("terms").clone();
         let ignored = translation.verdict(&Unit::MeshFedConfig(key.clone())).is_some_and(|verdict| {
             verdict.warnings.iter().any(|problem| problem.reason == Reason::DiscoveryIgnored)
         });
-        let peers = terms.peers.iter().map(|peer| peer.discovery.clone()).collect::<Vec<_>>();
+        let peers = policy.peers.iter().map(|peer| peer.discovery.clone()).collect::<Vec<_>>();
         (peers, ignored)
     };
     let found = vec![endpoint("203.0.113.9:15443")];

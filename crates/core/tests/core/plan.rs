@@ -36,10 +36,10 @@ pub(crate) fn snapshot(translation: &Translation) -> TranslationSnapshot {
 }
 
 fn sorted_announcements(translation: &Translation) -> Vec<(ObjectKey, AddressedAnnouncement)> {
-    let mut offers: Vec<_> =
+    let mut announcements: Vec<_> =
         translation.announcements().map(|(key, addressed)| (key.clone(), addressed.clone())).collect();
-    offers.sort_by(|a, b| (&a.0, &a.1.fed_config).cmp(&(&b.0, &b.1.fed_config)));
-    offers
+    announcements.sort_by(|a, b| (&a.0, &a.1.fed_config).cmp(&(&b.0, &b.1.fed_config)));
+    announcements
 }
 
 pub(crate) fn to_json(object: impl Borrow<GeneratedObject>) -> Value {

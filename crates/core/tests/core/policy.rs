@@ -118,12 +118,12 @@ fn bindings_cannot_use_server_names_of_emcee() {
 fn other_server_names_need_the_administrators_permission() {
     for config in styles(&m2_with_networks()) {
         for name in ["api.stripe.com", "kubernetes.default.svc", "exfil.attacker.example"] {
-            let asked = tenant_binding().server_name(name);
-            let problem = refusal(&config, &[], asked.clone()).expect("a refusal");
+            let binding = tenant_binding().server_name(name);
+            let problem = refusal(&config, &[], binding.clone()).expect("a refusal");
             assert_eq!((problem.reason, &*problem.field), (Reason::ServerNameNotAllowed, "spec.server_name"));
             let line = format!("`allowed_server_names: [{name}]`");
             assert!(problem.message.contains(&line) && problem.message.contains("blue/blue"), "{problem}");
-            assert_eq!(refusal_reason(&config.clone().allowed_server_names([name]), asked), None);
+            assert_eq!(refusal_reason(&config.clone().allowed_server_names([name]), binding), None);
         }
         let wide = config.allowed_server_names(["*.stripe.com"]);
         assert_eq!(refusal_reason(&wide, tenant_binding().server_name("api.stripe.com")), None);
@@ -140,7 +140,7 @@ fn endpoints_of_bindings_must_be_in_allowed_networks() {
     let invalid = Some(Reason::Invalid);
     let m3 = || Peer::new("m3", ["m3.example"]).networks(["198.51.100.0/24"]);
     let both = || wharf_to(m2_with_networks()).peer(m3());
-    for (config, endpoint, wanted) in [
+    for (config, endpoint, expected) in [
         (wharf_to(m2_with_networks()), "198.51.100.66:443", not_allowed),
         (wharf_to(m2_with_networks()), "203.0.113.66:443", None),
         (wharf_to(m2_with_networks()), "[::ffff:203.0.113.66]:443", None),
@@ -178,8 +178,8 @@ fn endpoints_of_bindings_must_be_in_allowed_networks() {
         (wharf_to(m2()), "relay.discovery.blue.emcee.internal:443", invalid),
         (wharf_to(m2().domains(["emcee.internal"])), "spy.mallory.binding.emcee.internal:443", invalid),
     ] {
-        let asked = refusal_reason(&config, tenant_binding().endpoints([endpoint]));
-        assert_eq!(asked, wanted, "{endpoint} {:?}", config.build()["spec"]["peers"]);
+        let reason = refusal_reason(&config, tenant_binding().endpoints([endpoint]));
+        assert_eq!(reason, expected, "{endpoint} {:?}", config.build()["spec"]["peers"]);
     }
     let problem =
         refusal(&wharf_to(m2()), &[], tenant_binding().endpoints(["203.0.113.12:1", "127.0.0.1:1"]))
@@ -227,13 +227,13 @@ const OWN_ENDPOINTS: [&str; 6] = [
 #[test]
 fn own_addresses_of_the_cluster_are_refused_as_endpoints() {
     for endpoint in OWN_ENDPOINTS {
-        let asked = || tenant_binding().endpoints([endpoint]);
-        assert_eq!(refusal_reason(&wharf_to(m2()), asked()), None, "{endpoint}: the address is unused");
-        let problem = refusal(&wharf_to(m2()), &cluster(), asked()).expect("a refusal");
+        let binding = || tenant_binding().endpoints([endpoint]);
+        assert_eq!(refusal_reason(&wharf_to(m2()), binding()), None, "{endpoint}: the address is unused");
+        let problem = refusal(&wharf_to(m2()), &cluster(), binding()).expect("a refusal");
         assert_eq!(problem.reason, Reason::EndpointNotAllowed, "{endpoint}");
         assert!(!problem.message.contains("shop"), "objects of other namespaces are not named: {problem}");
         let wide = wharf_to(m2().networks(["0.0.0.0/0"]));
-        assert!(refusal(&wide, &cluster(), asked()).is_some(), "{endpoint}");
+        assert!(refusal(&wide, &cluster(), binding()).is_some(), "{endpoint}");
     }
     // Two meshes in one cluster: the administrator lists the networks of the peer.
     let named = m2().networks(["172.16.1.7/32", "172.17.1.0/24"]);
@@ -251,9 +251,9 @@ fn own_addresses_of_the_cluster_are_refused_as_endpoints() {
 #[test]
 fn short_names_of_services_are_refused_as_endpoints() {
     for endpoint in ["reviews.shop:80", "pod-0.reviews.shop:80"] {
-        let asked = || tenant_binding().endpoints([endpoint]);
-        assert_eq!(refusal_reason(&wharf_to(m2()), asked()), None, "{endpoint}");
-        let problem = refusal(&wharf_to(m2()), &cluster(), asked()).expect("a refusal");
+        let binding = || tenant_binding().endpoints([endpoint]);
+        assert_eq!(refusal_reason(&wharf_to(m2()), binding()), None, "{endpoint}");
+        let problem = refusal(&wharf_to(m2()), &cluster(), binding()).expect("a refusal");
         assert_eq!(problem.reason, Reason::EndpointNotAllowed, "{endpoint}");
     }
 }
@@ -289,13 +289,14 @@ fn an_announcement_is_validated_again_when_a_pod_gets_its_address() {
     let unit = Unit::ServiceBinding(ObjectKey::new("shop", "reviews"));
     let config = flat("blue").unset("/spec/tls_context_selector").peer(m2());
     let mut translation = translation_following(config, "172.16.1.8:80");
-    let stands = |translation: &Translation| translation.verdict(&unit).is_some_and(|it| it.is_programmed());
-    assert!(stands(&translation));
+    let is_programmed =
+        |translation: &Translation| translation.verdict(&unit).is_some_and(|it| it.is_programmed());
+    assert!(is_programmed(&translation));
     let late = pod("bank", "late").container("app", 80).running("172.16.1.8").build();
     translation.update([input::change(&late)]);
-    assert!(!stands(&translation));
+    assert!(!is_programmed(&translation));
     translation.update([input::removal(&late)]);
-    assert!(stands(&translation));
+    assert!(is_programmed(&translation));
 }
 
 #[test]
@@ -308,13 +309,13 @@ fn unknown_cluster_networks_cause_a_warning() {
             translation.verdict(&Unit::MeshFedConfig(ObjectKey::new("blue", "blue"))).expect("a verdict");
         verdict.warnings.iter().any(|warning| warning.reason == Reason::OwnNetworksUnknown)
     };
-    let told = TranslationSettings {
+    let configured = TranslationSettings {
         cluster_networks: vec!["10.0.0.0/8".parse().expect("one")],
         ..TranslationSettings::default()
     };
     let files = TranslationSettings { coverage: InputCoverage::Partial, ..TranslationSettings::default() };
     assert!(warns(TranslationSettings::default(), flat("blue").peer(m2()), &[]));
-    assert!(!warns(told, flat("blue").peer(m2()), &[]));
+    assert!(!warns(configured, flat("blue").peer(m2()), &[]));
     assert!(!warns(files, flat("blue").peer(m2()), &[]));
     assert!(!warns(TranslationSettings::default(), flat("blue").peer(m2()), &cluster()));
     assert!(!warns(TranslationSettings::default(), flat("blue"), &[]), "there is no peer");
@@ -341,8 +342,8 @@ fn discovery_ignores_addresses_of_this_mesh() {
         let key = ObjectKey::new("blue", "blue");
         let verdict = translation.verdict(&Unit::MeshFedConfig(key.clone())).expect("a verdict");
         let ignored = verdict.warnings.iter().any(|warning| warning.reason == Reason::DiscoveryIgnored);
-        let terms = translation.peer_policy_of(&key).expect("terms");
-        let led = terms.egress_targets.iter().map(|endpoint| endpoint.host.to_string()).collect::<Vec<_>>();
+        let policy = translation.peer_policy_of(&key).expect("terms");
+        let led = policy.egress_targets.iter().map(|endpoint| endpoint.host.to_string()).collect::<Vec<_>>();
         (led, ignored)
     };
     let texts = |hosts: &[&str]| hosts.iter().map(|&host| host.to_owned()).collect::<Vec<_>>();
@@ -398,8 +399,9 @@ fn refused_bindings_claim_nothing() {
 #[test]
 fn a_binding_cannot_redirect_the_route_of_discovery() {
     let config = wharf("blue").peer(m2_with_networks().discovery("203.0.113.12:15443"));
-    let asked = tenant_binding().server_name("discovery.blue.emcee.internal").endpoints(["203.0.113.66:443"]);
-    let translation = translate(&[config.build(), asked.build()]);
+    let binding =
+        tenant_binding().server_name("discovery.blue.emcee.internal").endpoints(["203.0.113.66:443"]);
+    let translation = translate(&[config.build(), binding.build()]);
     let hosts: Vec<_> = objects_of_kind(&translation, GeneratedKind::ServiceEntry)
         .iter()
         .flat_map(|entry| find_fields(&written(entry), "hosts").into_iter().cloned().collect::<Vec<_>>())

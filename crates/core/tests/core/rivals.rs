@@ -206,10 +206,10 @@ fn rival_object((age, (_, port, seen)): (usize, Rival)) -> Value {
 
 /// Returns the rivals that hold a port according to the documented rule. Independent of the code in the core.
 fn expected_holders(crowd: &BTreeMap<usize, Rival>) -> BTreeSet<usize> {
-    let there: Vec<_> = crowd.iter().filter(|(_, (there, ..))| *there).take(LIMIT).collect();
-    let Some((_, (_, _, seen))) = there.first() else { return BTreeSet::new() };
+    let present: Vec<_> = crowd.iter().filter(|(_, (is_present, ..))| *is_present).take(LIMIT).collect();
+    let Some((_, (_, _, seen))) = present.first() else { return BTreeSet::new() };
     let mut taken = BTreeSet::new();
-    let first_of_port = there.iter().filter(|(_, (_, port, _))| taken.insert(*port)).collect::<Vec<_>>();
+    let first_of_port = present.iter().filter(|(_, (_, port, _))| taken.insert(*port)).collect::<Vec<_>>();
     first_of_port.into_iter().filter(|(_, (.., own))| own == seen).map(|(age, _)| **age).collect()
 }
 

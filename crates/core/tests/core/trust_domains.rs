@@ -125,11 +125,11 @@ fn an_announced_trust_domain_causes_a_warning_while_it_is_announced() {
     let source = PeerKey::new(ObjectKey::new("blue", "blue"), "m2");
     let announces = |name: &str, trust_domain: Option<&str>| {
         let service = ObjectKey::new("shop", name);
-        let offer = trust_domain.map(|trust_domain| Announcement {
+        let announcement = trust_domain.map(|trust_domain| Announcement {
             trust_domain: trust_domain.into(),
             ..flat_announcement(&service, "203.0.113.2:9080")
         });
-        InputChange::Announcement(source.clone(), service, offer)
+        InputChange::Announcement(source.clone(), service, announcement)
     };
     assert_eq!(trust_domain_warning(&translation), None);
     translation.update([announces("a", Some("two.example")), announces("b", Some("two.example"))]);

@@ -345,6 +345,6 @@ fn quote_truncated(text: &str) -> String {
 
 /// Escapes and truncates text, so that it fits in one line.
 fn escape_truncated(text: &str) -> String {
-    let shown: String = text.chars().take(MAX_QUOTED_CHARS).flat_map(char::escape_debug).collect();
-    if text.chars().nth(MAX_QUOTED_CHARS).is_some() { shown + "…" } else { shown }
+    let escaped: String = text.chars().take(MAX_QUOTED_CHARS).flat_map(char::escape_debug).collect();
+    if text.chars().nth(MAX_QUOTED_CHARS).is_some() { escaped + "…" } else { escaped }
 }

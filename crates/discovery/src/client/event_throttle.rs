@@ -109,55 +109,55 @@ mod tests {
         PeerEvent::Changed(AnnouncementEvent::Expired(ObjectKey::new("default", name)))
     }
 
-    fn pop_all(pacer: &mut EventThrottle, now: Instant) -> Vec<PeerEvent> {
-        std::iter::from_fn(|| pacer.pop_due(now)).collect()
+    fn pop_all(throttle: &mut EventThrottle, now: Instant) -> Vec<PeerEvent> {
+        std::iter::from_fn(|| throttle.pop_due(now)).collect()
     }
 
     #[test]
     fn the_first_event_is_delivered_at_once_and_the_latest_of_the_rest_a_second_later() {
-        let (mut pacer, start) = (EventThrottle::default(), Instant::now());
+        let (mut throttle, start) = (EventThrottle::default(), Instant::now());
         let at = |milliseconds| start + Duration::from_millis(milliseconds);
-        pacer.push(withdrawn("a"), start);
-        assert_eq!(pop_all(&mut pacer, start), [withdrawn("a")]);
+        throttle.push(withdrawn("a"), start);
+        assert_eq!(pop_all(&mut throttle, start), [withdrawn("a")]);
         for tick in 1..=99 {
-            pacer.push(if tick % 2 == 0 { withdrawn("a") } else { expired("a") }, at(tick * 10));
-            assert_eq!(pacer.pop_due(at(tick * 10)), None);
+            throttle.push(if tick % 2 == 0 { withdrawn("a") } else { expired("a") }, at(tick * 10));
+            assert_eq!(throttle.pop_due(at(tick * 10)), None);
         }
-        assert_eq!(pacer.next_delivery(), Some(at(1_000)));
-        assert_eq!(pop_all(&mut pacer, at(1_000)), [expired("a")]);
-        assert_eq!(pacer.len(), 0);
+        assert_eq!(throttle.next_delivery(), Some(at(1_000)));
+        assert_eq!(pop_all(&mut throttle, at(1_000)), [expired("a")]);
+        assert_eq!(throttle.len(), 0);
     }
 
     #[test]
     fn services_do_not_wait_for_each_other_and_keep_their_order() {
-        let (mut pacer, start) = (EventThrottle::default(), Instant::now());
-        pacer.push(withdrawn("b"), start);
-        pacer.push(withdrawn("a"), start);
-        pacer.push(expired("b"), start);
-        assert_eq!(pop_all(&mut pacer, start), [expired("b"), withdrawn("a")]);
-        pacer.push(withdrawn("a"), start);
-        pacer.push(withdrawn("c"), start);
-        assert_eq!(pop_all(&mut pacer, start), [withdrawn("c")]);
+        let (mut throttle, start) = (EventThrottle::default(), Instant::now());
+        throttle.push(withdrawn("b"), start);
+        throttle.push(withdrawn("a"), start);
+        throttle.push(expired("b"), start);
+        assert_eq!(pop_all(&mut throttle, start), [expired("b"), withdrawn("a")]);
+        throttle.push(withdrawn("a"), start);
+        throttle.push(withdrawn("c"), start);
+        assert_eq!(pop_all(&mut throttle, start), [withdrawn("c")]);
     }
 
     #[test]
     fn connection_events_are_not_delayed() {
-        let (mut pacer, start) = (EventThrottle::default(), Instant::now());
+        let (mut throttle, start) = (EventThrottle::default(), Instant::now());
         let connected = || PeerEvent::Connected { address: "192.0.2.1:1".parse().unwrap() };
         for _ in 0..3 {
-            pacer.push(connected(), start);
-            assert_eq!(pop_all(&mut pacer, start), [connected()]);
+            throttle.push(connected(), start);
+            assert_eq!(pop_all(&mut throttle, start), [connected()]);
         }
     }
 
     #[test]
     fn deliveries_are_pruned_after_the_interval() {
-        let (mut pacer, start) = (EventThrottle::default(), Instant::now());
+        let (mut throttle, start) = (EventThrottle::default(), Instant::now());
         for name in 0..10_000_u64 {
             let now = start + Duration::from_millis(name);
-            pacer.push(withdrawn(&name.to_string()), now);
-            assert!(pacer.pop_due(now).is_some());
-            assert!(pacer.last_delivery.len() <= 1_000 && pacer.delivery_order.len() <= 1_000);
+            throttle.push(withdrawn(&name.to_string()), now);
+            assert!(throttle.pop_due(now).is_some());
+            assert!(throttle.last_delivery.len() <= 1_000 && throttle.delivery_order.len() <= 1_000);
         }
     }
 }

@@ -79,7 +79,7 @@ impl<C: Connector> PeerTask<C> {
         connector: C,
         mut target: PeerTarget,
         relationships: watch::Receiver<Arc<TlsRelationships>>,
-        judge: watch::Receiver<AnnouncementValidator>,
+        validator: watch::Receiver<AnnouncementValidator>,
         events: mpsc::Sender<PeerEvent>,
     ) -> Self {
         let now = Instant::now().into_std();
@@ -92,9 +92,9 @@ impl<C: Connector> PeerTask<C> {
         // that imports made from it are removed.
         let left: Vec<_> =
             restored.filter(|announcement| !subscription.restore_announcement(announcement)).collect();
-        let mut keeper = PeerTaskState {
+        let mut state = PeerTaskState {
             client: subscription,
-            validator: judge,
+            validator,
             throttle: EventThrottle::default(),
             events,
             reported: None,
@@ -103,10 +103,10 @@ impl<C: Connector> PeerTask<C> {
             pending_refetch: BTreeSet::new(),
             max_waiting_events: target.settings.max_resources,
         };
-        keeper.queue_events(
+        state.queue_events(
             left.into_iter().map(|announcement| AnnouncementEvent::Withdrawn(announcement.key)).collect(),
         );
-        Self { connector, target, relationships, state: keeper }
+        Self { connector, target, relationships, state }
     }
 
     pub(super) async fn run(mut self) {

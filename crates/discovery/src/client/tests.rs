@@ -90,15 +90,15 @@ struct TestPeer {
 }
 
 impl TestPeer {
-    fn new(there: bool, settings: DeltaClientSettings) -> Self {
+    fn new(reachable: bool, settings: DeltaClientSettings) -> Self {
         let (sender, streams) = mpsc::channel(1);
-        let there = Arc::new(Mutex::new(there));
-        let network = Network { reachable: there, attempts: Arc::default(), streams: sender };
+        let reachable = Arc::new(Mutex::new(reachable));
+        let network = Network { reachable, attempts: Arc::default(), streams: sender };
         let m2 = relationship("m2", "m1");
         let all = TlsRelationships::from([(Arc::clone(m2.name()), m2)]);
         let (relationships, current) = watch::channel(Arc::new(all));
         let accept: AnnouncementValidator = Arc::new(|_| Ok(()));
-        let (judge, judges) = watch::channel(accept);
+        let (validator, judges) = watch::channel(accept);
         let target = PeerTarget {
             peer: PeerRef::new("blue", "m1"),
             addresses: vec!["192.0.2.1:15443".parse().unwrap()],
@@ -108,7 +108,7 @@ impl TestPeer {
             budget: None,
         };
         let events = subscribe_over(network.clone(), target, current, judges);
-        Self { network, streams, events, _relationships: relationships, _judge: judge }
+        Self { network, streams, events, _relationships: relationships, _judge: validator }
     }
 
     async fn stream(&mut self) -> ServedStream {

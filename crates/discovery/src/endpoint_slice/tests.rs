@@ -182,7 +182,7 @@ fn a_refusal_names_the_field_the_value_and_what_is_allowed() {
 
 #[test]
 fn whatever_is_missing_or_malformed_is_refused() {
-    for (said, refusal) in [
+    for (expected, refusal) in [
         ("no content", decode_error_of(|resource, _| resource.resource = None)),
         (
             "type_url",
@@ -218,7 +218,7 @@ fn whatever_is_missing_or_malformed_is_refused() {
         ("trust-domain", annotation_error_of(TRUST_DOMAIN_ANNOTATION, "")),
         ("root-hash", annotation_error_of(ROOT_HASH_ANNOTATION, "a b")),
     ] {
-        assert!(refusal.contains(said), "{said}: {refusal}");
+        assert!(refusal.contains(expected), "{expected}: {refusal}");
     }
 }
 

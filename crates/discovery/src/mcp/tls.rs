@@ -69,7 +69,7 @@ mod tests {
     fn a_valid_pair_is_accepted_and_errors_do_not_show_the_key() {
         let (pair, other) = (valid_pair("emcee"), valid_pair("other"));
         assert!(McpServerTls::from_pem(pair.certificate.as_bytes(), pair.key.as_bytes()).is_ok());
-        for (certificate, key, said) in [
+        for (certificate, key, expected) in [
             ("", &*pair.key, "certificate cannot be read (no certificate found)"),
             (
                 "-----BEGIN CERTIFICATE-----\n*\n-----END CERTIFICATE-----\n",
@@ -82,7 +82,7 @@ mod tests {
         ] {
             let refusal =
                 McpServerTls::from_pem(certificate.as_bytes(), key.as_bytes()).unwrap_err().to_string();
-            assert!(refusal.contains(said), "{refusal}");
+            assert!(refusal.contains(expected), "{refusal}");
             assert!(!refusal.contains("BEGIN"), "{refusal}");
         }
     }

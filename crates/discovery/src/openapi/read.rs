@@ -220,7 +220,7 @@ fn quote(text: &str) -> String {
 
 /// Escapes and truncates text, so that it fits in one line.
 fn escape_truncated(text: &str, limit: usize) -> String {
-    let shown: String = text.chars().take(limit).flat_map(char::escape_debug).collect();
+    let escaped: String = text.chars().take(limit).flat_map(char::escape_debug).collect();
     let is_cut = text.chars().nth(limit).is_some();
-    if is_cut { shown + "…" } else { shown }
+    if is_cut { escaped + "…" } else { escaped }
 }

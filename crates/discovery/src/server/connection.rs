@@ -248,7 +248,7 @@ impl StreamOpener {
     /// Maximum size of a request, in bytes. On reconnect a client lists every resource that it holds in
     /// `initial_resource_versions`, so a client with many resources may send a larger request.
     fn max_request_bytes(&self) -> usize {
-        let offered = self.shared.cache.read(|cache| cache.visible_count(&self.peer));
-        self.shared.limits.max_request_bytes.max(offered.saturating_mul(REQUEST_BYTES_PER_RESOURCE))
+        let visible_count = self.shared.cache.read(|cache| cache.visible_count(&self.peer));
+        self.shared.limits.max_request_bytes.max(visible_count.saturating_mul(REQUEST_BYTES_PER_RESOURCE))
     }
 }

@@ -134,14 +134,15 @@ impl HandshakeQueue {
     /// Logs a failed handshake: at info level for an open relationship, at most once per [`LOG_INTERVAL`]; at debug
     /// level for all others, as anyone on the network can cause them.
     fn log_failure(&self, error: &AcceptError) {
-        let told = |relationship: &Arc<str>| {
-            let mut told = self.last_logged.lock().unwrap_or_else(PoisonError::into_inner);
+        let should_log = |relationship: &Arc<str>| {
+            let mut last_logged = self.last_logged.lock().unwrap_or_else(PoisonError::into_inner);
             let now = Instant::now();
-            let due = told.get(relationship).is_none_or(|last| now.duration_since(*last) >= LOG_INTERVAL);
-            due.then(|| told.insert(Arc::clone(relationship), now)).is_some()
+            let due =
+                last_logged.get(relationship).is_none_or(|last| now.duration_since(*last) >= LOG_INTERVAL);
+            due.then(|| last_logged.insert(Arc::clone(relationship), now)).is_some()
         };
         match error.relationship_name() {
-            Some(relationship) if told(relationship) => {
+            Some(relationship) if should_log(relationship) => {
                 info!(%relationship, %error, "rejected TLS handshake for an open relationship");
             }
             _ => debug!(%error, "rejected TLS handshake"),

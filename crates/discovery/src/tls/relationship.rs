@@ -46,8 +46,8 @@ pub(super) struct VerifiedPeer {
 
 impl fmt::Debug for TlsRelationship {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut shown = f.debug_struct("TlsRelationship");
-        shown.field("name", &self.name).field("peers", &self.verifier.peers).finish_non_exhaustive()
+        let mut builder = f.debug_struct("TlsRelationship");
+        builder.field("name", &self.name).field("peers", &self.verifier.peers).finish_non_exhaustive()
     }
 }
 
@@ -159,8 +159,8 @@ impl PeerVerifier {
         &self,
         verified: &VerifiedCertificate,
     ) -> Result<Option<&Arc<str>>, PeerCertificateError> {
-        let carried = |wanted: &[SubjectAltName]| verified.names.iter().any(|name| wanted.contains(name));
-        let mut peers = self.peers.iter().filter(|(_, wanted)| carried(wanted)).map(|(peer, _)| peer);
+        let carried = |expected: &[SubjectAltName]| verified.names.iter().any(|name| expected.contains(name));
+        let mut peers = self.peers.iter().filter(|(_, expected)| carried(expected)).map(|(peer, _)| peer);
         match (peers.next(), peers.next()) {
             (Some(_), Some(_)) => Err(PeerCertificateError::Ambiguous(format_names(&verified.names))),
             (peer, _) => Ok(peer),
@@ -174,9 +174,9 @@ impl PeerVerifier {
 
 fn wrong_names_error<'a>(
     verified: &VerifiedCertificate,
-    wanted: impl IntoIterator<Item = &'a SubjectAltName>,
+    expected: impl IntoIterator<Item = &'a SubjectAltName>,
 ) -> PeerCertificateError {
-    PeerCertificateError::WrongNames { found: format_names(&verified.names), wanted: format_names(wanted) }
+    PeerCertificateError::WrongNames { found: format_names(&verified.names), wanted: format_names(expected) }
 }
 
 fn build_server_config(verifier: &Arc<PeerVerifier>, identity: &TlsIdentity) -> ServerConfig {

@@ -47,16 +47,16 @@ impl fmt::Display for SubjectAltName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = self.as_str();
         let cut = name.char_indices().nth(MAX_NAME_CHARS).map_or(name.len(), |(index, _)| index);
-        let (shown, rest) = name.split_at(cut);
-        write!(f, "{}{}", shown.escape_debug(), if rest.is_empty() { "" } else { "…" })
+        let (prefix, rest) = name.split_at(cut);
+        write!(f, "{}{}", prefix.escape_debug(), if rest.is_empty() { "" } else { "…" })
     }
 }
 
 /// Formats names for a message of bounded length.
 pub(super) fn format_names<'a>(names: impl IntoIterator<Item = &'a SubjectAltName>) -> String {
     let mut names = names.into_iter();
-    let shown: Vec<String> = names.by_ref().take(MAX_LISTED_NAMES).map(ToString::to_string).collect();
-    let text = shown.join(", ");
+    let listed: Vec<String> = names.by_ref().take(MAX_LISTED_NAMES).map(ToString::to_string).collect();
+    let text = listed.join(", ");
     match names.count() {
         0 => text,
         more => format!("{text} and {more} more"),

@@ -46,10 +46,10 @@ impl Client {
     }
 
     /// Returns a client that received these announcements in an earlier stream, and has a new stream.
-    pub(crate) fn reconnected_with(offers: &[Announcement]) -> Self {
+    pub(crate) fn reconnected_with(announcements: &[Announcement]) -> Self {
         let mut client = Self::new();
         client.connect();
-        client.deliver_acked(response("1").with_announcements(offers));
+        client.deliver_acked(response("1").with_announcements(announcements));
         client.disconnect();
         client.connect();
         client
@@ -71,13 +71,13 @@ impl Client {
         response: DeltaDiscoveryResponse,
     ) -> (Vec<AnnouncementEvent>, TestRequest) {
         let unwanted = service_key(self.rejected_service);
-        let judge = move |offer: &Announcement| {
-            if offer.key == unwanted { Err("not wanted".to_owned()) } else { Ok(()) }
+        let validate = move |announcement: &Announcement| {
+            if announcement.key == unwanted { Err("not wanted".to_owned()) } else { Ok(()) }
         };
         self.now += SECOND;
         let (events, answer) = self
             .delta_client
-            .handle_response(response, &judge, self.now)
+            .handle_response(response, &validate, self.now)
             .expect("a response of the right type");
         (events, TestRequest(answer))
     }
@@ -265,13 +265,13 @@ fn a_newer_response_replaces_contradicting_slices_of_a_service() {
     client.connect();
     client.deliver_acked(response("1").with_announcements(&[both]));
     let slices = encode_announcement(&other).unwrap();
-    for (nonce, slice, offered) in [
+    for (nonce, slice, expected) in [
         ("2", &slices[0], Announcement { port: 81, ..announcement_at("reviews", &["203.0.113.7:80"]) }),
         ("3", &slices[1], other.clone()),
     ] {
         let mut half = response(nonce);
         half.resources = vec![slice.bytes.clone()];
-        assert_eq!(client.deliver_acked(half), [AnnouncementEvent::Announced(offered)]);
+        assert_eq!(client.deliver_acked(half), [AnnouncementEvent::Announced(expected)]);
     }
 }
 
@@ -498,15 +498,15 @@ fn the_endpoint_limit_applies_to_all_slices_of_a_service() {
         (0..600).map(|n| format!("9.{net}.{}.{}:80", n / 200, n % 200)).collect()
     };
     let v4s = many(1);
-    let offered = announcement_at("a", &v4s.iter().map(String::as_str).collect::<Vec<_>>());
+    let original = announcement_at("a", &v4s.iter().map(String::as_str).collect::<Vec<_>>());
     let mut client = Client::new();
     client.connect();
-    client.deliver_acked(response("1").with_announcements(std::slice::from_ref(&offered)));
+    client.deliver_acked(response("1").with_announcements(std::slice::from_ref(&original)));
     let v6s: Vec<_> = (0..600).map(|n| format!("[2001:db8::{n:x}]:80")).collect();
     let more = announcement_at("a", &v6s.iter().map(String::as_str).collect::<Vec<_>>());
     let (events, answer) = client.deliver(response("2").with_announcements(&[more]));
     assert_eq!((events, nacked_resources(&answer).len()), (vec![], 1));
-    assert_eq!(client.announcements(), [offered]);
+    assert_eq!(client.announcements(), [original]);
 }
 
 #[test]
@@ -544,10 +544,10 @@ fn a_changed_peer_policy_withdraws_rejected_services() {
     client.connect();
     client
         .deliver_acked(response("1").with_announcements(&[announcement("ratings"), announcement("reviews")]));
-    let judge = |offer: &Announcement| {
-        if offer.key == service_key("ratings") { Err("no more".to_owned()) } else { Ok(()) }
+    let validate = |received: &Announcement| {
+        if received.key == service_key("ratings") { Err("no more".to_owned()) } else { Ok(()) }
     };
-    let (events, again) = client.delta_client.revalidate(&judge);
+    let (events, again) = client.delta_client.revalidate(&validate);
     assert_eq!(
         (events, again),
         (vec![AnnouncementEvent::Withdrawn(service_key("ratings"))], [ipv4_slice("ratings")].into())

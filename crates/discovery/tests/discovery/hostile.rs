@@ -207,11 +207,11 @@ fn services_beyond_the_quota_are_rejected() {
     let settings = DeltaClientSettings { max_resources: 1_000, ..DeltaClientSettings::default() };
     let mut subscription = DeltaClient::new(settings, Instant::now());
     subscription.start_stream();
-    let offers = (0..2_000)
+    let resources = (0..2_000)
         .map(|n| encode_announcement(&announcement(&format!("service-{n}"))).unwrap()[0].bytes.clone());
     let response = DeltaDiscoveryResponse {
         type_url: ENDPOINT_SLICE.into(),
-        resources: offers.collect(),
+        resources: resources.collect(),
         ..DeltaDiscoveryResponse::default()
     };
     let (events, answer) = subscription.handle_response(response, &|_| Ok(()), Instant::now()).unwrap();
@@ -258,7 +258,7 @@ fn probing_by_name_reveals_nothing() {
     announce(&mut cache, &announcement("mine"));
     let _ = cache.announce("blue", &announcement("their"), &visible_to(["m2"])).unwrap();
     let _ = cache.announce("yellow", &announcement("other"), &PeerVisibility::All).unwrap();
-    let talk = |cache: &mut ResourceCache, name: &str| {
+    let probe = |cache: &mut ResourceCache, name: &str| {
         let mut client = TestStream::new("blue", "m1");
         let mut responses = Vec::new();
         client.send_request(cache, request().subscribe(["*", name]).with_known_versions([(name, "v")]));
@@ -272,10 +272,10 @@ fn probing_by_name_reveals_nothing() {
         responses.extend(client.read_and_ack(cache));
         format!("{responses:?}").replace(name, "NAME")
     };
-    let unused = talk(&mut cache, &ipv4_slice("ghost"));
+    let unused = probe(&mut cache, &ipv4_slice("ghost"));
     assert!(unused.contains("removed: [\"NAME\"]"));
     for name in ["their", "other"] {
-        assert_eq!(talk(&mut cache, &ipv4_slice(name)), unused, "{name}");
+        assert_eq!(probe(&mut cache, &ipv4_slice(name)), unused, "{name}");
     }
-    assert_ne!(talk(&mut cache, &ipv4_slice("mine")), unused);
+    assert_ne!(probe(&mut cache, &ipv4_slice("mine")), unused);
 }

@@ -34,8 +34,8 @@ pub(crate) struct LinkStream {
     responses: VecDeque<Vec<u8>>,
 }
 
-pub(crate) fn validate_port(offer: &Announcement, is_strict: bool) -> Result<(), String> {
-    if is_strict && offer.port == REJECTED_PORT {
+pub(crate) fn validate_port(announcement: &Announcement, is_strict: bool) -> Result<(), String> {
+    if is_strict && announcement.port == REJECTED_PORT {
         Err(format!("port {REJECTED_PORT} is not wanted"))
     } else {
         Ok(())
@@ -71,9 +71,9 @@ impl Link {
     }
 
     /// Sends one response of the server, if it has one. An error ends the stream.
-    pub(crate) fn send_response(&mut self, offers: &ResourceCache) -> bool {
+    pub(crate) fn send_response(&mut self, cache: &ResourceCache) -> bool {
         let Some(stream) = &mut self.stream else { return false };
-        match stream.server_stream.next_response(offers) {
+        match stream.server_stream.next_response(cache) {
             Ok(None) => false,
             Ok(Some(response)) => {
                 stream.responses.push_back(response.encode_to_vec());
@@ -87,11 +87,11 @@ impl Link {
     }
 
     /// Delivers one request to the server. Returns whether there was one.
-    pub(crate) fn deliver_request(&mut self, offers: &ResourceCache) -> bool {
+    pub(crate) fn deliver_request(&mut self, cache: &ResourceCache) -> bool {
         let Some(stream) = &mut self.stream else { return false };
         let Some(bytes) = stream.requests.pop_front() else { return false };
         let request = DeltaDiscoveryRequest::decode(&*bytes).expect("an encoded message");
-        stream.server_stream.handle_request(&request, offers).expect("a valid request");
+        stream.server_stream.handle_request(&request, cache).expect("a valid request");
         true
     }
 
@@ -103,9 +103,9 @@ impl Link {
         let response = DeltaDiscoveryResponse::decode(&*bytes).expect("an encoded message");
         self.received_resources += response.resources.len();
         let is_strict = self.is_strict;
-        let judge = move |offer: &Announcement| validate_port(offer, is_strict);
+        let validate = move |announcement: &Announcement| validate_port(announcement, is_strict);
         let (events, answer) =
-            self.client.handle_response(response, &judge, self.now).expect("a valid response");
+            self.client.handle_response(response, &validate, self.now).expect("a valid response");
         stream.requests.push_back(answer.encode_to_vec());
         Some(events)
     }
@@ -113,7 +113,7 @@ impl Link {
     /// Changes which announcements the client accepts.
     pub(crate) fn revalidate(&mut self, is_strict: bool) -> Vec<AnnouncementEvent> {
         self.is_strict = is_strict;
-        let (events, again) = self.client.revalidate(&|offer| validate_port(offer, is_strict));
+        let (events, again) = self.client.revalidate(&|announcement| validate_port(announcement, is_strict));
         if let Some(stream) = self.stream.as_mut().filter(|_| !again.is_empty()) {
             stream.requests.push_back(DeltaClient::refetch_request(&again).encode_to_vec());
         }
@@ -126,14 +126,14 @@ impl Link {
     }
 
     /// Delivers all messages until neither side has anything to send.
-    pub(crate) fn run_until_idle(&mut self, offers: &ResourceCache) -> Vec<AnnouncementEvent> {
+    pub(crate) fn run_until_idle(&mut self, cache: &ResourceCache) -> Vec<AnnouncementEvent> {
         let mut events = Vec::new();
         loop {
             if self.stream.is_none() {
                 self.connect();
             }
-            let mut is_quiet = !self.deliver_request(offers);
-            is_quiet &= !self.send_response(offers);
+            let mut is_quiet = !self.deliver_request(cache);
+            is_quiet &= !self.send_response(cache);
             if let Some(more) = self.deliver_response() {
                 is_quiet = false;
                 events.extend(more);

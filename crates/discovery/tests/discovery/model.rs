@@ -101,17 +101,17 @@ impl ModelWorld {
         match *step {
             ModelStep::Announce(service, endpoints, port) => {
                 let (relationship, name) = SERVICES[service];
-                let offer = Announcement { port, ..announcement_at(name, ENDPOINTS[endpoints]) };
-                let before = self.announced.get(&(relationship, offer.key.clone()));
+                let announcement = Announcement { port, ..announcement_at(name, ENDPOINTS[endpoints]) };
+                let before = self.announced.get(&(relationship, announcement.key.clone()));
                 let seen_by = before.map_or_else(|| default_visibility(name), |(_, seen_by)| seen_by.clone());
-                self.announce(relationship, offer, seen_by);
+                self.announce(relationship, announcement, seen_by);
             }
             ModelStep::ChangeVisibility(service, to) => {
                 let (relationship, name) = SERVICES[service];
                 let seen_by = [PeerVisibility::All, visible_to(["m1"]), visible_to(["m2"])][to].clone();
                 let now = self.announced.get(&(relationship, ObjectKey::new("default", name)));
-                if let Some(offer) = now.map(|(offer, _)| offer.clone()) {
-                    self.announce(relationship, offer, seen_by);
+                if let Some(announcement) = now.map(|(announcement, _)| announcement.clone()) {
+                    self.announce(relationship, announcement, seen_by);
                 }
             }
             ModelStep::Withdraw(service) => {
@@ -133,23 +133,23 @@ impl ModelWorld {
         }
     }
 
-    fn announce(&mut self, relationship: &'static str, offer: Announcement, seen_by: PeerVisibility) {
-        let _ = self.cache.announce(relationship, &offer, &seen_by).expect("a valid announcement");
+    fn announce(&mut self, relationship: &'static str, announcement: Announcement, seen_by: PeerVisibility) {
+        let _ = self.cache.announce(relationship, &announcement, &seen_by).expect("a valid announcement");
         for (index, (its, peer, _)) in PEERS.iter().enumerate() {
             if *its == relationship && seen_by.includes_peer(peer) {
-                self.accepted[index].push(offer.clone());
+                self.accepted[index].push(announcement.clone());
             }
         }
-        self.announced.insert((relationship, offer.key.clone()), (offer, seen_by));
+        self.announced.insert((relationship, announcement.key.clone()), (announcement, seen_by));
     }
 
     /// Delivers all messages, and waits until pending removals take effect.
     fn settle(&mut self) -> Vec<Vec<AnnouncementEvent>> {
-        let offers = &self.cache;
+        let cache = &self.cache;
         let rest = |link: &mut Link| {
-            link.run_until_idle(offers);
+            link.run_until_idle(cache);
             link.advance_time(Duration::from_mins(1));
-            link.run_until_idle(offers)
+            link.run_until_idle(cache)
         };
         self.links.iter_mut().map(rest).collect()
     }
@@ -160,7 +160,7 @@ impl ModelWorld {
             .announced
             .iter()
             .filter(|((its, _), (_, seen_by))| *its == relationship && seen_by.includes_peer(peer));
-        visible.map(|((_, key), (offer, _))| (key.clone(), offer.clone())).collect()
+        visible.map(|((_, key), (announcement, _))| (key.clone(), announcement.clone())).collect()
     }
 
     /// Checks that a client has everything that it may see, and nothing that it rejects. In place of a rejected
@@ -168,17 +168,18 @@ impl ModelWorld {
     fn check_client(&self, index: usize) -> Result<(), TestCaseError> {
         let mut visible = self.visible_announcements(index);
         let is_strict = self.links[index].is_strict;
-        let judge = |offer: &Announcement| validate_port(offer, is_strict);
+        let validate = |announcement: &Announcement| validate_port(announcement, is_strict);
         for held in self.links[index].announcements() {
-            let offered = visible.remove(&held.key);
-            let is_right = match &offered {
+            let announced = visible.remove(&held.key);
+            let is_right = match &announced {
                 None => false,
-                Some(offer) if judge(offer).is_ok() => held == *offer,
-                Some(_) => judge(&held).is_ok() && consists_of(&held, &self.accepted[index]),
+                Some(announcement) if validate(announcement).is_ok() => held == *announcement,
+                Some(_) => validate(&held).is_ok() && consists_of(&held, &self.accepted[index]),
             };
-            prop_assert!(is_right, "{:?} holds {:?} of {:?}", PEERS[index], held, offered);
+            prop_assert!(is_right, "{:?} holds {:?} of {:?}", PEERS[index], held, announced);
         }
-        let missing: Vec<_> = visible.values().filter(|offer| judge(offer).is_ok()).collect();
+        let missing: Vec<_> =
+            visible.values().filter(|announcement| validate(announcement).is_ok()).collect();
         prop_assert!(missing.is_empty(), "{:?} misses {:?}", PEERS[index], missing);
         Ok(())
     }
@@ -196,11 +197,12 @@ impl ModelWorld {
 /// Returns whether all slices of an announcement were accepted earlier. They may belong to several announcements,
 /// because each slice stays until it is removed or replaced by an accepted one.
 fn consists_of(held: &Announcement, accepted: &[Announcement]) -> bool {
-    let bare = |offer: &Announcement| Announcement { endpoints: Vec::new(), ..offer.clone() };
-    let alike: Vec<_> = accepted.iter().filter(|offer| bare(offer) == bare(held)).collect();
+    let bare = |announcement: &Announcement| Announcement { endpoints: Vec::new(), ..announcement.clone() };
+    let alike: Vec<_> = accepted.iter().filter(|announcement| bare(announcement) == bare(held)).collect();
     let mut endpoints = held.endpoints.iter();
     !alike.is_empty()
-        && endpoints.all(|endpoint| alike.iter().any(|offer| offer.endpoints.contains(endpoint)))
+        && endpoints
+            .all(|endpoint| alike.iter().any(|announcement| announcement.endpoints.contains(endpoint)))
 }
 
 /// Returns the peers that may see a service of this name.

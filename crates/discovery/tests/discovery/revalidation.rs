@@ -37,9 +37,9 @@ fn rejected_announcements_are_validated_again() {
     );
     assert_eq!(client.delta_client.rejected_resources().count(), 0);
     // The client requests the resources again, so that the peer learns that they are no longer rejected.
-    let asked = TestRequest(DeltaClient::refetch_request(&again));
+    let requested = TestRequest(DeltaClient::refetch_request(&again));
     assert_eq!(
-        asked,
+        requested,
         request()
             .subscribe([&*ipv4_slice("ratings"), REVIEWS])
             .unsubscribe([&*ipv4_slice("ratings"), REVIEWS])

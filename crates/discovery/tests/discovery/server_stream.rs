@@ -210,12 +210,12 @@ fn a_later_ack_covers_a_missing_one() {
 fn a_client_without_acks_receives_no_more_responses() {
     let mut cache = cache_with(["reviews"]);
     let mut client = TestStream::with_request(&cache, request().subscribe(["*"]));
-    let mut heard = client.read_responses(&cache).len();
+    let mut received = client.read_responses(&cache).len();
     for port in 1..100 {
         announce(&mut cache, &announcement_at("reviews", &[&format!("203.0.113.7:{port}")]));
-        heard += client.read_responses(&cache).len();
+        received += client.read_responses(&cache).len();
     }
-    assert_eq!((heard, client.server_stream.in_flight()), (16, 16));
+    assert_eq!((received, client.server_stream.in_flight()), (16, 16));
     client.send_request(&cache, ack("1"));
     assert_eq!(
         client.read_responses(&cache),
@@ -347,10 +347,10 @@ fn a_service_never_disappears_while_its_address_type_changes() {
         [expected_response("2").resources(["default/reviews/IPv6"]).removed([REVIEWS])]
     );
     announce(&mut cache, &announcement_at("reviews", &["203.0.113.7:80", "203.0.113.7:81", "a.example:80"]));
-    let offered = [REVIEWS, "default/reviews/IPv4-81", "default/reviews/FQDN"];
+    let expected_slices = [REVIEWS, "default/reviews/IPv4-81", "default/reviews/FQDN"];
     assert_eq!(
         client.read_and_ack(&cache),
-        [expected_response("3").resources(offered).removed(["default/reviews/IPv6"])]
+        [expected_response("3").resources(expected_slices).removed(["default/reviews/IPv6"])]
     );
 }
 
@@ -437,14 +437,14 @@ fn another_type_ends_the_stream() {
 #[test]
 fn the_state_of_a_peer_is_limited() {
     let cache = ResourceCache::default();
-    let audience = || PeerRef::new("blue", "m1");
+    let peer = || PeerRef::new("blue", "m1");
     let limits = DeltaStreamLimits { max_names: 2, max_initial_versions: 2 };
-    let mut session = DeltaServerStream::new(audience(), limits);
+    let mut session = DeltaServerStream::new(peer(), limits);
     session.handle_request(&request().subscribe(["*", "a", "b", "a"]).0, &cache).unwrap();
     let error = session.handle_request(&request().subscribe(["c"]).0, &cache).unwrap_err();
     assert_eq!((error.status_code(), error), (Code::ResourceExhausted, DeltaStreamError::TooManyNames(2)));
 
-    let mut session = DeltaServerStream::new(audience(), limits);
+    let mut session = DeltaServerStream::new(peer(), limits);
     let error = session
         .handle_request(&request().with_known_versions([("a", ""), ("b", ""), ("c", "")]).0, &cache)
         .unwrap_err();

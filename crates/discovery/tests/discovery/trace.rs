@@ -58,8 +58,8 @@ pub(crate) fn visible_to<const N: usize>(names: [&str; N]) -> PeerVisibility {
 }
 
 /// Returns the version of the announcement's first resource.
-pub(crate) fn slice_version(offer: &Announcement) -> String {
-    encode_announcement(offer).expect("a valid announcement")[0].version.to_string()
+pub(crate) fn slice_version(announcement: &Announcement) -> String {
+    encode_announcement(announcement).expect("a valid announcement")[0].version.to_string()
 }
 
 /// Returns a cache that announces these services to all peers of blue.
@@ -72,8 +72,8 @@ pub(crate) fn cache_with<const N: usize>(names: [&str; N]) -> ResourceCache {
 }
 
 /// Announces a service to all peers of blue.
-pub(crate) fn announce(cache: &mut ResourceCache, offer: &Announcement) {
-    let touched = cache.announce("blue", offer, &PeerVisibility::All).expect("a valid announcement");
+pub(crate) fn announce(cache: &mut ResourceCache, announcement: &Announcement) {
+    let touched = cache.announce("blue", announcement, &PeerVisibility::All).expect("a valid announcement");
     assert!(touched.is_empty() || touched.includes_peer(&PeerRef::new("blue", "anyone")));
 }
 
@@ -93,30 +93,30 @@ impl TestStream {
     }
 
     /// Returns a stream of peer m1 in blue that has sent this request.
-    pub(crate) fn with_request(offers: &ResourceCache, request: TestRequest) -> Self {
+    pub(crate) fn with_request(cache: &ResourceCache, request: TestRequest) -> Self {
         let mut stream = Self::new("blue", "m1");
-        stream.send_request(offers, request);
+        stream.send_request(cache, request);
         stream
     }
 
     #[track_caller]
-    pub(crate) fn send_request(&mut self, offers: &ResourceCache, TestRequest(request): TestRequest) {
-        self.server_stream.handle_request(&request, offers).expect("a valid request");
+    pub(crate) fn send_request(&mut self, cache: &ResourceCache, TestRequest(request): TestRequest) {
+        self.server_stream.handle_request(&request, cache).expect("a valid request");
     }
 
     pub(crate) fn rejected_request(
         &mut self,
-        offers: &ResourceCache,
+        cache: &ResourceCache,
         TestRequest(request): TestRequest,
     ) -> DeltaStreamError {
-        self.server_stream.handle_request(&request, offers).expect_err("an invalid request")
+        self.server_stream.handle_request(&request, cache).expect_err("an invalid request")
     }
 
     /// Returns all responses that the server sends now.
     #[track_caller]
-    pub(crate) fn read_responses(&mut self, offers: &ResourceCache) -> Vec<ResponseNames> {
+    pub(crate) fn read_responses(&mut self, cache: &ResourceCache) -> Vec<ResponseNames> {
         std::iter::from_fn(|| {
-            self.server_stream.next_response(offers).expect("a stream that is not too far behind")
+            self.server_stream.next_response(cache).expect("a stream that is not too far behind")
         })
         .map(|response| ResponseNames::from_response(&response))
         .collect()
@@ -124,13 +124,13 @@ impl TestStream {
 
     /// Returns all responses that the server sends, and acknowledges each.
     #[track_caller]
-    pub(crate) fn read_and_ack(&mut self, offers: &ResourceCache) -> Vec<ResponseNames> {
+    pub(crate) fn read_and_ack(&mut self, cache: &ResourceCache) -> Vec<ResponseNames> {
         let mut all = Vec::new();
         while let Some(response) =
-            self.server_stream.next_response(offers).expect("a stream that is not too far behind")
+            self.server_stream.next_response(cache).expect("a stream that is not too far behind")
         {
             all.push(ResponseNames::from_response(&response));
-            self.send_request(offers, ack(&response.nonce));
+            self.send_request(cache, ack(&response.nonce));
         }
         all
     }
@@ -210,14 +210,15 @@ pub(crate) fn response(nonce: &str) -> DeltaDiscoveryResponse {
 
 /// Adds content to a response.
 pub(crate) trait ResponseContent {
-    fn with_announcements(self, offers: &[Announcement]) -> Self;
+    fn with_announcements(self, announcements: &[Announcement]) -> Self;
     fn with_removed<const N: usize>(self, names: [&str; N]) -> Self;
 }
 
 impl ResponseContent for DeltaDiscoveryResponse {
-    fn with_announcements(mut self, offers: &[Announcement]) -> Self {
-        let encoded =
-            offers.iter().flat_map(|offer| encode_announcement(offer).expect("a valid announcement"));
+    fn with_announcements(mut self, announcements: &[Announcement]) -> Self {
+        let encoded = announcements
+            .iter()
+            .flat_map(|announcement| encode_announcement(announcement).expect("a valid announcement"));
         self.resources.extend(encoded.map(|resource| resource.bytes));
         self
     }

@@ -43,8 +43,8 @@ fn flap_services(announcer: &Arc<SharedCache>, over: &Arc<AtomicBool>) -> std::t
         while !over.load(Ordering::Relaxed) {
             port = port % 60_000 + 1;
             for index in 0..SERVICES {
-                let offer = announcement("blue", &format!("flapping-{index}"), port);
-                announcer.try_update(|cache| cache.announce("blue", &offer, &PeerVisibility::All)).unwrap();
+                let service = announcement("blue", &format!("flapping-{index}"), port);
+                announcer.try_update(|cache| cache.announce("blue", &service, &PeerVisibility::All)).unwrap();
             }
         }
     })
@@ -71,17 +71,17 @@ async fn a_peer_that_flaps_thousands_of_services_does_not_delay_another() {
     let began = Instant::now();
     let mut is_connected = false;
     for index in 0..=CHANGES {
-        let wanted = format!("quiet-{index}");
+        let service_name = format!("quiet-{index}");
         let start = Instant::now();
-        m3.announce("blue", &wanted, &PeerVisibility::All);
+        m3.announce("blue", &service_name, &PeerVisibility::All);
         loop {
             match timeout(TIMEOUT, receiver.recv())
                 .await
                 .expect("an event in time")
                 .expect("both clients run")
             {
-                ("m3", PeerEvent::Changed(AnnouncementEvent::Announced(offer)))
-                    if *offer.key.name == *wanted =>
+                ("m3", PeerEvent::Changed(AnnouncementEvent::Announced(announcement)))
+                    if *announcement.key.name == *service_name =>
                 {
                     break;
                 }

@@ -41,8 +41,8 @@ async fn held_streams_do_not_keep_the_real_peer_out() {
     real.wait_connected().await;
     let error =
         timeout(TIMEOUT, first.responses.next()).await.expect("the oldest stream ends in time").unwrap_err();
-    let told = error.to_string();
-    assert!(told.contains("a newer stream of this peer has taken the place of this one"), "{told}");
+    let message = error.to_string();
+    assert!(message.contains("a newer stream of this peer has taken the place of this one"), "{message}");
     m1.announce("blue", "reviews", &PeerVisibility::All);
     assert_eq!(real.next_change().await, ("reviews".into(), true));
     assert_eq!(m1.server.connected_peers()[&PeerRef::new("blue", "m2")].streams, 2);

@@ -40,8 +40,8 @@ fn indigo_announcement() -> Announcement {
 async fn start_m1() -> TestMesh {
     let m1 = TestMesh::start_m1().await;
     m1.announce("blue", "reviews", &PeerVisibility::All);
-    let put = |relationship: &str, offer: &Announcement, seen_by: &PeerVisibility| {
-        m1.cache.try_update(|cache| cache.announce(relationship, offer, seen_by)).unwrap();
+    let put = |relationship: &str, announcement: &Announcement, seen_by: &PeerVisibility| {
+        m1.cache.try_update(|cache| cache.announce(relationship, announcement, seen_by)).unwrap();
     };
     put("yellow", &saffron_announcement(1), &PeerVisibility::All);
     put("blue", &indigo_announcement(), &visible_to("m3"));
@@ -130,7 +130,7 @@ async fn a_hundred_changes_of_others_send_nothing() {
     // When this change arrives, the server has processed the earlier ACKs.
     m1.announce("blue", "ratings", &PeerVisibility::All);
     m2.next_response().await.unwrap();
-    let heard = m2.received.len();
+    let received = m2.received.len();
     for port in 2..102 {
         m1.cache
             .try_update(|cache| cache.announce("yellow", &saffron_announcement(port), &PeerVisibility::All))
@@ -140,13 +140,13 @@ async fn a_hundred_changes_of_others_send_nothing() {
     // Anything that the changes sent to m2 would arrive before this.
     m1.announce("blue", "details", &PeerVisibility::All);
     let nonce = m2.next_response().await.unwrap().nonce;
-    let heard = m2.received.len() - heard;
+    let received = m2.received.len() - received;
     m1.announce("blue", "gallery", &PeerVisibility::All);
     let quiet = m2.received.len();
     let next = m2.next_response().await.unwrap().nonce;
     let quiet = m2.received.len() - quiet;
     assert_eq!(
-        heard, quiet,
+        received, quiet,
         "a change has the same number of bytes with and without a hundred changes of others before it"
     );
     assert_eq!(nonce.len(), next.len());

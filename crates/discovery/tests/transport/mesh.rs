@@ -66,8 +66,8 @@ impl TestMesh {
     }
 
     pub(crate) fn announce(&self, relationship: &str, name: &str, seen_by: &PeerVisibility) {
-        let offer = announcement(relationship, name, 1);
-        self.cache.try_update(|cache| cache.announce(relationship, &offer, seen_by)).unwrap();
+        let service = announcement(relationship, name, 1);
+        self.cache.try_update(|cache| cache.announce(relationship, &service, seen_by)).unwrap();
     }
 
     pub(crate) fn replace_relationship(&self, relationship: Arc<TlsRelationship>) {
@@ -121,8 +121,8 @@ impl TestPeer {
     pub(crate) fn start(target: PeerTarget, relationships: TlsRelationships) -> Self {
         let (relationships, current) = watch::channel(Arc::new(relationships));
         let accept: AnnouncementValidator = Arc::new(|_| Ok(()));
-        let (judge, judges) = watch::channel(accept);
-        Self { relationships, validator: judge, events: subscribe_to_peer(target, current, judges) }
+        let (validator, judges) = watch::channel(accept);
+        Self { relationships, validator, events: subscribe_to_peer(target, current, judges) }
     }
 
     pub(crate) async fn next_event(&mut self) -> PeerEvent {
@@ -147,8 +147,8 @@ impl TestPeer {
     pub(crate) async fn next_change(&mut self) -> (String, bool) {
         loop {
             match self.next_event().await {
-                PeerEvent::Changed(AnnouncementEvent::Announced(offer)) => {
-                    return (offer.key.name.to_string(), true);
+                PeerEvent::Changed(AnnouncementEvent::Announced(announcement)) => {
+                    return (announcement.key.name.to_string(), true);
                 }
                 PeerEvent::Changed(AnnouncementEvent::Withdrawn(key)) => {
                     return (key.name.to_string(), false);

@@ -178,8 +178,8 @@ async fn subscribe_repeatedly(m1: std::net::SocketAddr) {
 async fn a_hostile_peer_of_blue_does_not_delay_yellow() {
     let m1 = TestMesh::start_m1().await;
     for index in 0..300 {
-        let offer = announcement("blue", &format!("service-{index}"), 1);
-        m1.cache.try_update(|cache| cache.announce("blue", &offer, &PeerVisibility::All)).unwrap();
+        let service = announcement("blue", &format!("service-{index}"), 1);
+        m1.cache.try_update(|cache| cache.announce("blue", &service, &PeerVisibility::All)).unwrap();
     }
     let mut m4 = m1.followed_by("m4", "yellow");
     m4.wait_connected().await;

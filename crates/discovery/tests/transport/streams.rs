@@ -103,7 +103,7 @@ async fn rejections_of_a_peer_are_known_on_both_sides() {
     m1.announce("blue", "reviews", &PeerVisibility::All);
     m1.announce("blue", "ratings", &PeerVisibility::All);
     let mut m2 = m1.followed_by("m2", "blue");
-    let picky: AnnouncementValidator = Arc::new(|offer| match &*offer.key.name {
+    let picky: AnnouncementValidator = Arc::new(|announcement| match &*announcement.key.name {
         "ratings" => Err("StyleMismatch: no".into()),
         _ => Ok(()),
     });
@@ -146,8 +146,8 @@ async fn rejected_resources_are_accepted_after_a_policy_change() {
     let mut is_clear = false;
     while came.len() < names.len() || !is_clear {
         match m2.next_event().await {
-            PeerEvent::Changed(AnnouncementEvent::Announced(offer)) => {
-                came.insert(offer.key.name.to_string());
+            PeerEvent::Changed(AnnouncementEvent::Announced(announcement)) => {
+                came.insert(announcement.key.name.to_string());
             }
             PeerEvent::Rejected(refused) => is_clear = refused.is_empty(),
             other => panic!("{other:?}"),

@@ -358,8 +358,8 @@ fn errors_about_a_secret_do_not_contain_its_key() {
         assert!(words.starts_with("data."), "{words}");
         assert!(broken.key.lines().skip(1).take(2).all(|line| !words.contains(line)), "{words}");
     }
-    let shown = format!("{:?}", parse(&pair).unwrap());
-    assert_eq!(shown, r#"TlsIdentity { names: [Dns("m1.blue.example")], .. }"#);
+    let debug_output = format!("{:?}", parse(&pair).unwrap());
+    assert_eq!(debug_output, r#"TlsIdentity { names: [Dns("m1.blue.example")], .. }"#);
 }
 
 #[test]

@@ -20,13 +20,13 @@ const CHUNK_BYTES: usize = 64 * 1024;
 const MAX_QUEUED_CHUNKS: usize = 2;
 
 /// Responds with the catalogue as JSON. `held` is dropped when all chunks have been produced or the client is gone.
-pub(super) fn stream_catalogue(held: impl Send + 'static, offers: CatalogueState) -> Response {
+pub(super) fn stream_catalogue(held: impl Send + 'static, catalogue: CatalogueState) -> Response {
     let (sender, pieces) = mpsc::channel(MAX_QUEUED_CHUNKS);
     // `serde_json` writes synchronously, and the channel blocks while a slow client reads.
     spawn_blocking(move || {
         let mut writer = BufWriter::with_capacity(CHUNK_BYTES, ChunkWriter(sender));
         // Fails if the client has closed the connection: the receiver is dropped with the response.
-        let _unread = write_json(&offers, &mut writer).and_then(|()| writer.flush());
+        let _unread = write_json(&catalogue, &mut writer).and_then(|()| writer.flush());
         drop(held);
     });
     ([(CONTENT_TYPE, "application/json")], Body::new(ChunkBody(pieces))).into_response()

@@ -30,23 +30,23 @@ impl<T, S: Serialize> Serialize for LazySeq<'_, T, S> {
 
 impl Serialize for LazyCatalogue<'_> {
     fn serialize<Z: Serializer>(&self, serializer: Z) -> Result<Z::Ok, Z::Error> {
-        let mut shown = serializer.serialize_struct("Catalogue", 2)?;
-        shown.serialize_field("follows", &self.0.follows_peers)?;
+        let mut object = serializer.serialize_struct("Catalogue", 2)?;
+        object.serialize_field("follows", &self.0.follows_peers)?;
         let relationships: Vec<_> = self.0.reports.iter().map(LazyRelationship).collect();
-        shown.serialize_field("relationships", &relationships)?;
-        shown.end()
+        object.serialize_field("relationships", &relationships)?;
+        object.end()
     }
 }
 
 impl Serialize for LazyRelationship<'_> {
     fn serialize<Z: Serializer>(&self, serializer: Z) -> Result<Z::Ok, Z::Error> {
-        let mut shown = serializer.serialize_struct("Relationship", 4)?;
-        shown.serialize_field("relationship", &self.0.relationship)?;
-        shown.serialize_field("mesh_fed_config", &self.0.fed_config.to_string())?;
-        shown.serialize_field("style", &self.0.mode.to_string())?;
+        let mut object = serializer.serialize_struct("Relationship", 4)?;
+        object.serialize_field("relationship", &self.0.relationship)?;
+        object.serialize_field("mesh_fed_config", &self.0.fed_config.to_string())?;
+        object.serialize_field("style", &self.0.mode.to_string())?;
         let peers: Vec<_> = self.0.peers.iter().map(LazyPeer).collect();
-        shown.serialize_field("peers", &peers)?;
-        shown.end()
+        object.serialize_field("peers", &peers)?;
+        object.end()
     }
 }
 
@@ -58,30 +58,30 @@ impl Serialize for LazyPeer<'_> {
             LazySeq(peer.state.as_ref().map(of).unwrap_or_default(), RefusalView::from_refusal)
         };
         // The length is an upper bound: the JSON serializer ignores it, and empty fields are left out.
-        let mut shown = serializer.serialize_struct("Peer", 8)?;
-        shown.serialize_field("name", &*peer.name)?;
-        shown.serialize_field("state", &state)?;
+        let mut object = serializer.serialize_struct("Peer", 8)?;
+        object.serialize_field("name", &*peer.name)?;
+        object.serialize_field("state", &state)?;
         if let Some(since) = since {
-            shown.serialize_field("since", &since)?;
+            object.serialize_field("since", &since)?;
         }
         if let Some(error) = error {
-            shown.serialize_field("error", &error)?;
+            object.serialize_field("error", &error)?;
         }
-        shown.serialize_field(
+        object.serialize_field(
             "announced",
             &LazySeq(&peer.announced_by_peer, AnnouncedServiceView::from_announced),
         )?;
         let here = refused(|state| &state.refused);
         if !here.0.is_empty() {
-            shown.serialize_field("refused", &here)?;
+            object.serialize_field("refused", &here)?;
         }
-        shown
+        object
             .serialize_field("offered", &LazySeq(&peer.announced_to_peer, ServiceView::from_announcement))?;
-        let there = refused(|state| &state.refused_by_peer);
-        if !there.0.is_empty() {
-            shown.serialize_field("refused_by_peer", &there)?;
+        let refused_by_peer = refused(|state| &state.refused_by_peer);
+        if !refused_by_peer.0.is_empty() {
+            object.serialize_field("refused_by_peer", &refused_by_peer)?;
         }
-        shown.end()
+        object.end()
     }
 }
 
@@ -99,7 +99,7 @@ mod tests {
 
     #[test]
     fn lazy_json_equals_the_json_of_the_whole_catalogue() {
-        let offer = catalogue::Announcement {
+        let announcement = catalogue::Announcement {
             key: ObjectKey::new("shop", "reviews"),
             mode: Mode::Boundary,
             server_name: "reviews.shop.blue.emcee.internal".into(),
@@ -121,11 +121,11 @@ mod tests {
             name: name.into(),
             state,
             announced_by_peer: vec![catalogue::ReportedAnnouncement {
-                announcement: Arc::new(offer.clone()),
+                announcement: Arc::new(announcement.clone()),
                 bindings: vec![ObjectKey::new("shop", "reviews")],
                 not_imported: None,
             }],
-            announced_to_peer: vec![offer.clone(), offer.clone()],
+            announced_to_peer: vec![announcement.clone(), announcement.clone()],
         };
         let lost = PeerConnection::Unreachable { since: Timestamp::UNIX_EPOCH, error: Some("gone".into()) };
         let listing = CatalogueReport {
@@ -138,8 +138,9 @@ mod tests {
                 peer("m4", Some(PeerSyncState::PENDING)),
             ],
         };
-        let offers = CatalogueState { follows_peers: true, reports: vec![listing] };
-        let whole = serde_json::to_string(&super::super::CatalogueView::from_offers(&offers)).unwrap();
-        assert_eq!(serde_json::to_string(&LazyCatalogue(&offers)).unwrap(), whole);
+        let catalogue_state = CatalogueState { follows_peers: true, reports: vec![listing] };
+        let whole =
+            serde_json::to_string(&super::super::CatalogueView::from_offers(&catalogue_state)).unwrap();
+        assert_eq!(serde_json::to_string(&LazyCatalogue(&catalogue_state)).unwrap(), whole);
     }
 }

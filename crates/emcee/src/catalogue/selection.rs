@@ -43,37 +43,37 @@ pub enum SelectionError {
 /// No relationship matches, or more than one does.
 pub fn choose_relationship<'a, T>(
     all: &'a [T],
-    wanted: Option<&str>,
+    requested: Option<&str>,
     of: impl Fn(&'a T) -> (&'a str, &'a ObjectKey),
 ) -> Result<&'a T, SelectionError> {
     let fed_config = |one: &'a T| of(one).1.to_string();
-    let found: Vec<&T> = match wanted {
+    let found: Vec<&T> = match requested {
         None => all.iter().collect(),
         // A MeshFedConfig's name contains a `/` and a relationship's does not, so the two cannot be confused.
-        Some(wanted) => match all.iter().find(|one| fed_config(one) == wanted) {
+        Some(requested) => match all.iter().find(|one| fed_config(one) == requested) {
             Some(found) => vec![found],
-            None => all.iter().filter(|one| of(one).0 == wanted).collect(),
+            None => all.iter().filter(|one| of(one).0 == requested).collect(),
         },
     };
-    match (found.as_slice(), wanted) {
+    match (found.as_slice(), requested) {
         ([one], _) => Ok(one),
-        ([], Some(wanted)) if !all.is_empty() => Err(SelectionError::UnknownName {
-            what: format!("there is no relationship {wanted:?} here"),
-            wanted: wanted.to_owned(),
+        ([], Some(requested)) if !all.is_empty() => Err(SelectionError::UnknownName {
+            what: format!("there is no relationship {requested:?} here"),
+            wanted: requested.to_owned(),
             names: all.iter().map(|one| of(one).0.to_owned()).collect(),
         }),
         ([], _) => Err(SelectionError::NothingToSelect(
             "there is no relationship here (no valid MeshFedConfig)".to_owned(),
         )),
-        (several, wanted) => Err(SelectionError::Ambiguous {
-            what: match wanted {
-                Some(wanted) => format!("there are several MeshFedConfigs of relationship {wanted}"),
+        (several, requested) => Err(SelectionError::Ambiguous {
+            what: match requested {
+                Some(requested) => format!("there are several MeshFedConfigs of relationship {requested}"),
                 None => "there are several relationships".to_owned(),
             },
             // Relationships of one name differ only in their MeshFedConfigs.
             names: several
                 .iter()
-                .map(|one| if wanted.is_some() { fed_config(one) } else { of(one).0.to_owned() })
+                .map(|one| if requested.is_some() { fed_config(one) } else { of(one).0.to_owned() })
                 .collect(),
         }),
     }
@@ -86,11 +86,11 @@ pub fn choose_relationship<'a, T>(
 pub fn choose_peer<'a, T>(
     relationship: &str,
     all: &'a [T],
-    wanted: Option<&str>,
+    requested: Option<&str>,
     name: impl Fn(&'a T) -> &'a str,
 ) -> Result<&'a T, SelectionError> {
     let names = || all.iter().map(|one| name(one).to_owned()).collect();
-    match (all, wanted) {
+    match (all, requested) {
         ([], _) => Err(SelectionError::NothingToSelect(format!(
             "relationship {relationship} has no peer (spec.peers of its MeshFedConfig)"
         ))),
@@ -99,10 +99,10 @@ pub fn choose_peer<'a, T>(
             what: format!("relationship {relationship} has several peers"),
             names: names(),
         }),
-        (_, Some(wanted)) => {
-            all.iter().find(|one| name(one) == wanted).ok_or_else(|| SelectionError::UnknownName {
-                what: format!("relationship {relationship} has no peer {wanted:?}"),
-                wanted: wanted.to_owned(),
+        (_, Some(requested)) => {
+            all.iter().find(|one| name(one) == requested).ok_or_else(|| SelectionError::UnknownName {
+                what: format!("relationship {relationship} has no peer {requested:?}"),
+                wanted: requested.to_owned(),
                 names: names(),
             })
         }
@@ -110,12 +110,12 @@ pub fn choose_peer<'a, T>(
 }
 
 /// Lists the names that exist, and suggests the one that is closest to `wanted`.
-pub fn suggest_names(wanted: &str, names: &[String]) -> String {
-    let distance = |name: &&String| strsim::damerau_levenshtein(name, wanted);
+pub fn suggest_names(requested: &str, names: &[String]) -> String {
+    let distance = |name: &&String| strsim::damerau_levenshtein(name, requested);
     // `wanted` comes from a user or a URL. The distance takes quadratic time, so skip what is longer than any name.
-    let near = names.iter().filter(|_| wanted.len() <= 253).min_by_key(distance);
+    let near = names.iter().filter(|_| requested.len() <= 253).min_by_key(distance);
     // A short name is similar to almost any other: at most half of it may differ.
-    match near.filter(|near| distance(near) <= MAX_TYPO_DISTANCE.min(wanted.len() / 2)) {
+    match near.filter(|near| distance(near) <= MAX_TYPO_DISTANCE.min(requested.len() / 2)) {
         Some(near) => format!("did you mean {near}? there are: {}", NameList(names)),
         None => format!("there are: {}", NameList(names)),
     }
@@ -126,8 +126,8 @@ struct NameList<'a>(&'a [String]);
 
 impl fmt::Display for NameList<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown: Vec<_> = self.0.iter().take(MAX_NAMES_SHOWN).map(String::as_str).collect();
-        f.write_str(&shown.join(", "))?;
+        let listed: Vec<_> = self.0.iter().take(MAX_NAMES_SHOWN).map(String::as_str).collect();
+        f.write_str(&listed.join(", "))?;
         match self.0.len().saturating_sub(MAX_NAMES_SHOWN) {
             0 => Ok(()),
             more => write!(f, " and {more} more"),
@@ -150,9 +150,9 @@ mod tests {
         ]
     }
 
-    fn choose(wanted: Option<&str>) -> Result<String, String> {
+    fn choose(requested: Option<&str>) -> Result<String, String> {
         let all = relationships();
-        let found = choose_relationship(&all, wanted, |(name, key)| (name, key));
+        let found = choose_relationship(&all, requested, |(name, key)| (name, key));
         found.map(|(_, key)| key.to_string()).map_err(|error| error.to_string())
     }
 

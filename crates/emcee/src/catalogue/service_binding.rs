@@ -39,17 +39,17 @@ pub fn dynamic_binding(service: &ObjectKey, consumer: &BindingOptions<'_>) -> Va
 }
 
 /// Builds a ServiceBinding that contains all facts of an announcement, for a peer that is not followed.
-pub fn static_binding(offer: &Announcement, consumer: &BindingOptions<'_>) -> Value {
-    let mut binding = dynamic_binding(&offer.key, consumer);
+pub fn static_binding(announcement: &Announcement, consumer: &BindingOptions<'_>) -> Value {
+    let mut binding = dynamic_binding(&announcement.key, consumer);
     let spec = &mut binding["spec"];
-    let endpoints: Vec<_> = offer.endpoints.iter().map(ToString::to_string).collect();
-    spec["port"] = json!(offer.port);
-    spec["protocol"] = json!(offer.protocol.as_str());
+    let endpoints: Vec<_> = announcement.endpoints.iter().map(ToString::to_string).collect();
+    spec["port"] = json!(announcement.port);
+    spec["protocol"] = json!(announcement.protocol.as_str());
     if !endpoints.is_empty() {
         spec["endpoints"] = json!(endpoints);
     }
-    if !offer.identities.is_empty() {
-        spec["subject_alt_names"] = json!(offer.identities);
+    if !announcement.identities.is_empty() {
+        spec["subject_alt_names"] = json!(announcement.identities);
     }
     binding
 }

@@ -65,8 +65,8 @@ pub(super) fn build(
             meshes.push(unchanged_outcome(mesh, wish, kept, &authority, now));
             continue;
         }
-        let wanted = CertificateSpec::new(request, mesh, wish, existing);
-        let (file, done) = wanted.issue_secret(request, &authority, now)?;
+        let spec = CertificateSpec::new(request, mesh, wish, existing);
+        let (file, done) = spec.issue_secret(request, &authority, now)?;
         files.push(file);
         meshes.push(done);
     }

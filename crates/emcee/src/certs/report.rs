@@ -39,14 +39,14 @@ pub(super) fn write_report(
 }
 
 fn write_mesh(folder: &CertsFolder, done: &MeshOutcome, out: &mut dyn Write) -> io::Result<()> {
-    let fate = match done.action {
+    let action = match done.action {
         FileAction::New => "new",
         FileAction::Rotated => "rotated",
         FileAction::Unchanged => "left as it is",
     };
     let names = done.names.join(", ");
     let until = to_timestamp(done.not_after);
-    writeln!(out, "{}: {fate}, {names}, until {until}", folder.secret_path(&done.mesh).display())?;
+    writeln!(out, "{}: {action}, {names}, until {until}", folder.secret_path(&done.mesh).display())?;
     for remark in &done.warnings {
         writeln!(
             out,

@@ -138,11 +138,11 @@ impl BindArgs {
     /// Builds the ServiceBinding for one service. Prints the reason and returns `None` if it is refused.
     fn binding_for_service(
         &self,
-        offered: &PeerServiceRef,
+        service_ref: &PeerServiceRef,
         relationships: Option<&KnownRelationships>,
         console: &mut Console<'_>,
     ) -> anyhow::Result<Option<Vec<Value>>> {
-        let PeerServiceRef { relationship, peer, service } = offered;
+        let PeerServiceRef { relationship, peer, service } = service_ref;
         let namespace = self.namespace.as_deref().unwrap_or(&service.namespace);
         let selector = match relationships {
             Some(relationships) => relationships.checked_selector(relationship, &[peer], namespace),

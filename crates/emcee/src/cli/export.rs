@@ -61,11 +61,11 @@ pub(super) fn run(args: &ExportArgs, console: &mut Console<'_>) -> anyhow::Resul
         ))?;
         return Ok(ExitStatus::Findings);
     }
-    let unreachable = bundle.announcements.iter().filter(|offer| offer.endpoints.is_empty());
-    for offer in unreachable {
+    let unreachable = bundle.announcements.iter().filter(|announcement| announcement.endpoints.is_empty());
+    for announcement in unreachable {
         console.print_warning(format_args!(
             "warning: service {} has no endpoints at present, and the exported file will not be updated",
-            offer.key
+            announcement.key
         ))?;
     }
     match bundle::write(&bundle) {

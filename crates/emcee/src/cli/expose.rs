@@ -181,8 +181,8 @@ impl ExposeArgs {
 
 /// Returns why the port does not exist. `None` if it exists, or if the user may not read Services: in that case the
 /// status of the exposition reports the problem later.
-async fn unknown_port(client: &Client, wanted: &ServicePortRef) -> anyhow::Result<Option<String>> {
-    let ServicePortRef { service: key, port } = wanted;
+async fn unknown_port(client: &Client, service_port: &ServicePortRef) -> anyhow::Result<Option<String>> {
+    let ServicePortRef { service: key, port } = service_port;
     let services: Api<Service> = Api::namespaced(client.clone(), &key.namespace);
     let service = match services.get_opt(&key.name).await {
         Ok(Some(service)) => service,

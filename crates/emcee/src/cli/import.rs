@@ -129,26 +129,28 @@ impl ImportArgs {
         read: &bundle_file::BundleFile,
         found: &SourceCatalogue,
     ) -> Result<Vec<Value>, Vec<String>> {
-        let said = |words: String| vec![format!("emcee: {words}")];
+        let to_messages = |words: String| vec![format!("emcee: {words}")];
         let relationships = &found.relationships;
         let known =
-            relationships.find_by_name(&self.relationship).map_err(|error| said(error.to_string()))?;
-        let peer = known.select_peer(Some(&self.peer)).map_err(|error| said(error.to_string()))?;
+            relationships.find_by_name(&self.relationship).map_err(|error| to_messages(error.to_string()))?;
+        let peer = known.select_peer(Some(&self.peer)).map_err(|error| to_messages(error.to_string()))?;
         // `--relationship` may be the name of a MeshFedConfig; the file contains the name of the relationship.
         if read.bundle.relationship != known.name() {
-            return Err(said(format!(
+            return Err(to_messages(format!(
                 "the file belongs to relationship {}, not to {}",
                 read.bundle.relationship,
                 known.name()
             )));
         }
-        let fed_config = relationships.unique_selector(known).map_err(said)?;
-        let offers = &read.bundle.announcements;
-        let mut refusals: Vec<_> = offers
+        let fed_config = relationships.unique_selector(known).map_err(to_messages)?;
+        let announcements = &read.bundle.announcements;
+        let mut refusals: Vec<_> = announcements
             .iter()
-            .filter_map(|offer| read.announcement_refusal(&known.peer_policy, peer, offer))
+            .filter_map(|announcement| read.announcement_refusal(&known.peer_policy, peer, announcement))
             .collect();
-        let namespaces = offers.iter().map(|offer| self.namespace.as_deref().unwrap_or(&offer.key.namespace));
+        let namespaces = announcements
+            .iter()
+            .map(|announcement| self.namespace.as_deref().unwrap_or(&announcement.key.namespace));
         let mut closed: Vec<_> =
             namespaces.filter_map(|namespace| known.namespace_refusal(namespace)).collect();
         // The services are sorted by namespace, so equal refusals are adjacent.
@@ -158,12 +160,20 @@ impl ImportArgs {
             return Err(refusals);
         }
         let consumer = BindingOptions { namespace: self.namespace.as_deref(), fed_config, peer: Some(peer) };
-        Ok(offers.iter().map(|offer| self.build_binding(offer, &consumer, &read.bundle)).collect())
+        Ok(announcements
+            .iter()
+            .map(|announcement| self.build_binding(announcement, &consumer, &read.bundle))
+            .collect())
     }
 
     /// Builds the ServiceBinding for one service, annotated with its source.
-    fn build_binding(&self, offer: &Announcement, consumer: &BindingOptions<'_>, bundle: &Bundle) -> Value {
-        let mut binding = static_binding(offer, consumer);
+    fn build_binding(
+        &self,
+        announcement: &Announcement,
+        consumer: &BindingOptions<'_>,
+        bundle: &Bundle,
+    ) -> Value {
+        let mut binding = static_binding(announcement, consumer);
         binding["metadata"]["annotations"] = json!({
             IMPORTED_FROM: self.source_name(),
             EXPORTED_AT: bundle.exported_at.to_string(),
@@ -179,11 +189,12 @@ impl ImportArgs {
                 self.peer
             ))?;
         }
-        let unreachable = bundle.announcements.iter().filter(|offer| offer.endpoints.is_empty());
-        for offer in unreachable {
+        let unreachable =
+            bundle.announcements.iter().filter(|announcement| announcement.endpoints.is_empty());
+        for announcement in unreachable {
             console.print_warning(format_args!(
                 "warning: service {} had no endpoints when it was exported",
-                offer.key
+                announcement.key
             ))?;
         }
         Ok(())

@@ -48,8 +48,8 @@ impl KnownRelationships {
         let valid = translation.inputs().fed_configs();
         let valid = valid.filter_map(|(key, config)| Some((key, config.as_ref().ok()?)));
         let known = |(key, config): (_, &Arc<FedConfig>)| {
-            let terms = Arc::clone(translation.peer_policy_of(key)?);
-            Some(KnownRelationship { config: Arc::clone(config), peer_policy: terms })
+            let policy = Arc::clone(translation.peer_policy_of(key)?);
+            Some(KnownRelationship { config: Arc::clone(config), peer_policy: policy })
         };
         Self(valid.filter_map(known).collect())
     }

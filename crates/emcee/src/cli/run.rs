@@ -107,34 +107,34 @@ fn follow_folder(
 ) -> anyhow::Result<ExitStatus> {
     let cluster_networks = args.cluster.discovery_args().cluster_networks().to_vec();
     let settings = TranslationSettings { cluster_networks, ..args.mesh_settings.to_settings() };
-    let mut standalone = FileMode::open(folders, settings)?;
+    let mut file_mode = FileMode::open(folders, settings)?;
     if args.folder.once {
-        standalone.poll(true, console)?;
-        return Ok(exit_status(&standalone));
+        file_mode.poll(true, console)?;
+        return Ok(exit_status(&file_mode));
     }
     let end = shutdown::shutdown_requested()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     shutdown::run_to_completion(runtime, async {
-        let _ports = open_ports(args.cluster.port_args(), &standalone, console).await?;
+        let _ports = open_ports(args.cluster.port_args(), &file_mode, console).await?;
         let discovery = MeshDiscovery::open(args.cluster.discovery_args()).await?;
-        let ends = standalone.connect_discovery();
+        let ends = file_mode.connect_discovery();
         // Discovery stops when `until` is dropped below, after the last write.
         let (until, ended) = tokio::sync::oneshot::channel::<()>();
         let discovering = tokio::spawn(discovery.run(ends, async { drop(ended.await) }));
-        standalone.run(Duration::from_millis(args.folder.interval), end, console).await?;
+        file_mode.run(Duration::from_millis(args.folder.interval), end, console).await?;
         // Dropping `until` stops discovery. Dropping file mode closes its end of the channels, so that discovery does
         // not wait to hand over further announcements.
-        drop((until, standalone));
+        drop((until, file_mode));
         shutdown::join_with_timeout(discovering, shutdown::DISCOVERY_SHUTDOWN_TIMEOUT).await?;
         Ok(ExitStatus::Success)
     })
 }
 
 /// Returns the exit status of `--once`: a failed write counts more than a refused resource.
-fn exit_status(standalone: &FileMode) -> ExitStatus {
-    if standalone.has_failures() {
+fn exit_status(file_mode: &FileMode) -> ExitStatus {
+    if file_mode.has_failures() {
         ExitStatus::Failed
-    } else if standalone.has_refusals() {
+    } else if file_mode.has_refusals() {
         ExitStatus::Findings
     } else {
         ExitStatus::Success
@@ -144,13 +144,13 @@ fn exit_status(standalone: &FileMode) -> ExitStatus {
 /// Serves the probe and admin ports. Without them, file mode keeps no data for them either.
 async fn open_ports(
     args: &PortArgs,
-    standalone: &FileMode,
+    file_mode: &FileMode,
     console: &mut Console<'_>,
 ) -> anyhow::Result<JoinSet<()>> {
     if !args.is_given() {
         return Ok(JoinSet::new());
     }
-    let health = Arc::new(standalone.health());
+    let health = Arc::new(file_mode.health());
     let state = AdminState { registry: Arc::new(Registry::with_prefix("emcee")), health };
     let (ports, opened) = args.open_ports(&state).await?;
     for opened in opened {

@@ -95,15 +95,15 @@ pub(crate) async fn get_metadata(
     let gvk = GroupVersionKind::gvk(GROUP, VERSION, kind);
     let resource = ApiResource::from_gvk(&gvk);
     let api = Api::<DynamicObject>::namespaced_with(client.clone(), &key.namespace, &resource);
-    let there = api.get_metadata_opt(&key.name).await;
-    Ok(there.with_context(|| format!("failed to read {kind} {key}"))?.map(|there| there.metadata))
+    let existing = api.get_metadata_opt(&key.name).await;
+    Ok(existing.with_context(|| format!("failed to read {kind} {key}"))?.map(|existing| existing.metadata))
 }
 
 /// Runs the asynchronous part of a command on a runtime of its own.
 ///
 /// # Errors
 /// `talk` fails, or the runtime cannot be started.
-pub(crate) fn block_on<T>(talk: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+pub(crate) fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.context("failed to start the runtime")?.block_on(talk)
+    runtime.context("failed to start the runtime")?.block_on(future)
 }

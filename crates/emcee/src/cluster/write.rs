@@ -104,23 +104,23 @@ async fn compare_existing(
     object: &Value,
 ) -> anyhow::Result<Result<ResourceChange, String>> {
     let (name, key) = (object_name(object), object["metadata"]["name"].as_str().unwrap_or_default());
-    let there = api.get_opt(key).await.with_context(|| format!("failed to read {name}"))?;
-    let there = there.ok_or_else(|| anyhow!("{name} existed and has just been deleted (try again)"))?;
-    if there.metadata.deletion_timestamp.is_some() {
+    let existing = api.get_opt(key).await.with_context(|| format!("failed to read {name}"))?;
+    let existing = existing.ok_or_else(|| anyhow!("{name} existed and has just been deleted (try again)"))?;
+    if existing.metadata.deletion_timestamp.is_some() {
         return Ok(Err(format!("{name} is being deleted (try again when it is gone)")));
     }
-    let found = diff_objects(&json!({"spec": there.data["spec"]}), &json!({"spec": object["spec"]}));
+    let found = diff_objects(&json!({"spec": existing.data["spec"]}), &json!({"spec": object["spec"]}));
     if found.is_empty() {
         return Ok(Ok(ResourceChange::Unchanged));
     }
-    let shown: Vec<_> = found.iter().take(MAX_DIFFERENCES_SHOWN).map(ToString::to_string).collect();
+    let differences: Vec<_> = found.iter().take(MAX_DIFFERENCES_SHOWN).map(ToString::to_string).collect();
     let more = match found.len().saturating_sub(MAX_DIFFERENCES_SHOWN) {
         0 => String::new(),
         more => format!(" and {more} more"),
     };
     Ok(Err(format!(
         "{name} exists already with another spec: {}{more} (not overwritten: change it with kubectl edit, or set --name)",
-        shown.join(", ")
+        differences.join(", ")
     )))
 }
 

@@ -26,13 +26,13 @@ pub(super) fn announced_table(meshes: &[(&str, &FileModeView)]) -> String {
     let mut rows = vec![header_row(&["MESH", "TO", "OVER", "STYLE", "SERVICE", "PROTOCOL", "REACHED AT"])];
     for (mesh, view) in meshes {
         for (listing, peer) in peer_reports(view) {
-            rows.extend(peer.announced_to_peer.iter().map(|offer| {
+            rows.extend(peer.announced_to_peer.iter().map(|announcement| {
                 let mut row = vec![(*mesh).to_owned(), peer.name.to_string(), listing.relationship.clone()];
                 row.extend([
                     listing.mode.to_string(),
-                    service_name(offer),
-                    protocol_and_port(offer),
-                    joined_endpoints(&offer.endpoints),
+                    service_name(announcement),
+                    protocol_and_port(announcement),
+                    joined_endpoints(&announcement.endpoints),
                 ]);
                 row
             }));
@@ -48,14 +48,14 @@ pub(super) fn received_table(view: &FileModeView) -> String {
         rows.extend(peer.announced_by_peer.iter().map(|announced| {
             let users: Vec<_> =
                 announced.bindings.iter().map(|key| format!("ServiceBinding {key}")).collect();
-            let offer = &announced.announcement;
+            let announcement = &announced.announcement;
             let row = [
                 peer.name.to_string(),
                 listing.relationship.clone(),
-                service_name(offer),
-                protocol_and_port(offer),
+                service_name(announcement),
+                protocol_and_port(announcement),
             ];
-            row.into_iter().chain([joined_endpoints(&offer.endpoints), users.join(", ")]).collect()
+            row.into_iter().chain([joined_endpoints(&announcement.endpoints), users.join(", ")]).collect()
         }));
     }
     align_columns(&rows)
@@ -121,12 +121,12 @@ fn peer_reports(view: &FileModeView) -> impl Iterator<Item = (&CatalogueReport, 
     view.listing.iter().flat_map(|listing| listing.peers.iter().map(move |peer| (listing, peer)))
 }
 
-fn service_name(offer: &Announcement) -> String {
-    offer.key.to_string()
+fn service_name(announcement: &Announcement) -> String {
+    announcement.key.to_string()
 }
 
-fn protocol_and_port(offer: &Announcement) -> String {
-    format!("{}:{}", offer.protocol, offer.port)
+fn protocol_and_port(announcement: &Announcement) -> String {
+    format!("{}:{}", announcement.protocol, announcement.port)
 }
 
 fn joined_endpoints(endpoints: &[Endpoint]) -> String {

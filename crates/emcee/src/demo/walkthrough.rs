@@ -175,7 +175,7 @@ fn is_connected(peer: &PeerReport) -> bool {
 }
 
 fn announced_names(peer: &PeerReport) -> Vec<&str> {
-    peer.announced_to_peer.iter().map(|offer| &*offer.key.name).collect()
+    peer.announced_to_peer.iter().map(|announcement| &*announcement.key.name).collect()
 }
 
 /// Names of those services announced by a peer that at least one ServiceBinding uses.

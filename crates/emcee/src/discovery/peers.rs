@@ -99,8 +99,8 @@ impl PeerSubscriptions {
         }
         self.is_subscriber = follows;
         if follows {
-            for terms in self.policies.values().cloned().collect::<Vec<_>>() {
-                self.subscribe_to_peers(&terms);
+            for policy in self.policies.values().cloned().collect::<Vec<_>>() {
+                self.subscribe_to_peers(&policy);
             }
         } else {
             let sources: Vec<_> = self.subscriptions.keys().cloned().collect();
@@ -111,19 +111,19 @@ impl PeerSubscriptions {
     }
 
     /// Opens, changes or closes (`None`) a relationship.
-    pub(super) fn set_policy(&mut self, fed_config: &ObjectKey, terms: Option<Arc<PeerPolicy>>) {
-        let peers = terms.iter().flat_map(|terms| &terms.peers).map(|peer| Arc::clone(&peer.name));
+    pub(super) fn set_policy(&mut self, fed_config: &ObjectKey, policy: Option<Arc<PeerPolicy>>) {
+        let peers = policy.iter().flat_map(|policy| &policy.peers).map(|peer| Arc::clone(&peer.name));
         let peers: Vec<_> = peers.collect();
         let gone = |source: &&PeerKey| source.fed_config == *fed_config && !peers.contains(&source.peer);
         let gone: Vec<_> = self.subscriptions.keys().filter(gone).cloned().collect();
         for source in &gone {
             self.unsubscribe(source);
         }
-        match terms {
-            Some(terms) => {
-                self.policies.insert(fed_config.clone(), Arc::clone(&terms));
+        match policy {
+            Some(policy) => {
+                self.policies.insert(fed_config.clone(), Arc::clone(&policy));
                 if self.is_subscriber {
-                    self.subscribe_to_peers(&terms);
+                    self.subscribe_to_peers(&policy);
                 }
             }
             None => drop(self.policies.remove(fed_config)),
@@ -131,41 +131,41 @@ impl PeerSubscriptions {
     }
 
     /// Subscribes to the peers of a relationship, or updates the subscriptions.
-    fn subscribe_to_peers(&mut self, terms: &Arc<PeerPolicy>) {
-        for peer in &terms.peers {
-            let source = PeerKey { fed_config: terms.fed_config.clone(), peer: Arc::clone(&peer.name) };
+    fn subscribe_to_peers(&mut self, policy: &Arc<PeerPolicy>) {
+        for peer in &policy.peers {
+            let source = PeerKey { fed_config: policy.fed_config.clone(), peer: Arc::clone(&peer.name) };
             // Without an address, the peer can only connect to this mesh.
             if peer.discovery.is_empty() {
                 self.unsubscribe(&source);
                 continue;
             }
-            let way = PeerRoute::for_peer(terms, peer);
+            let way = PeerRoute::for_peer(policy, peer);
             match self.subscriptions.get_mut(&source) {
                 // Same route: the connection stays. The client validates what it holds again, with the new policy.
                 Some(followed) if followed.route == way => {
-                    followed.validator.send_replace(validator_for(terms, &peer.name));
+                    followed.validator.send_replace(validator_for(policy, &peer.name));
                 }
-                _ => self.start_subscription(source, way, validator_for(terms, &peer.name)),
+                _ => self.start_subscription(source, way, validator_for(policy, &peer.name)),
             }
         }
     }
 
     /// Starts a subscription. It replaces an existing one to the same peer, and takes over its state and announcements.
-    fn start_subscription(&mut self, source: PeerKey, way: PeerRoute, judge: AnnouncementValidator) {
+    fn start_subscription(&mut self, source: PeerKey, way: PeerRoute, validator: AnnouncementValidator) {
         let before = self.subscriptions.remove(&source);
         // Dropping the old subscription at the end of this statement aborts its task.
         let (state, held) =
             before.map_or((PeerSyncState::PENDING, BTreeMap::new()), |it| (it.state, it.accepted));
-        let audience = PeerRef::new(&way.relationship, &source.peer);
+        let peer_ref = PeerRef::new(&way.relationship, &source.peer);
         let target = PeerTarget {
-            peer: audience,
+            peer: peer_ref,
             addresses: way.addresses.clone(),
             egress_gateways: way.via.clone(),
             settings: way.settings,
             restored: held.values().cloned().collect(),
             budget: Some(self.budget.clone()),
         };
-        let (judge, judged) = watch::channel(judge);
+        let (validator, judged) = watch::channel(validator);
         let mut following = subscribe_to_peer(target, self.relationships.clone(), judged);
         let (say, of) = (self.event_sender.clone(), source.clone());
         // Merges the events of all peers into one queue. A full queue stops this task, and with it the reading of the
@@ -180,7 +180,7 @@ impl PeerSubscriptions {
         self.changes.push(InputChange::Peer(source.clone(), Some(state.clone())));
         let followed = PeerSubscription {
             route: way,
-            validator: judge,
+            validator,
             state,
             initial_sync_ends: None,
             accepted: held,
@@ -236,9 +236,9 @@ impl PeerSubscriptions {
     /// Records which announcements of this mesh the peers refuse (NACK).
     pub(super) fn update_peer_refusals(&mut self, peers: &BTreeMap<PeerRef, ConnectedPeer>) {
         for (source, followed) in &mut self.subscriptions {
-            let audience = PeerRef::new(&followed.route.relationship, &source.peer);
+            let peer_ref = PeerRef::new(&followed.route.relationship, &source.peer);
             // A peer without a stream refuses nothing.
-            let refused = peers.get(&audience).map(|streams| streams.rejected.as_slice()).unwrap_or_default();
+            let refused = peers.get(&peer_ref).map(|streams| streams.rejected.as_slice()).unwrap_or_default();
             let refused = to_refused(refused);
             if followed.state.refused_by_peer != refused {
                 followed.state.refused_by_peer = refused;
@@ -250,17 +250,17 @@ impl PeerSubscriptions {
 
 impl PeerRoute {
     /// Route to a peer, according to the relationship's policy.
-    fn for_peer(terms: &PeerPolicy, peer: &PolicyPeer) -> Self {
+    fn for_peer(policy: &PeerPolicy, peer: &PolicyPeer) -> Self {
         let settings = DeltaClientSettings {
-            max_resources: terms.quota.resources,
-            max_bytes: terms.quota.bytes,
+            max_resources: policy.quota.resources,
+            max_bytes: policy.quota.bytes,
             removal_grace: INITIAL_SYNC_GRACE,
-            expire_after: terms.expire_after,
+            expire_after: policy.expire_after,
         };
         Self {
-            relationship: terms.relationship.clone(),
+            relationship: policy.relationship.clone(),
             addresses: peer.discovery.clone(),
-            via: terms.egress_pods.clone(),
+            via: policy.egress_pods.clone(),
             settings,
         }
     }
@@ -274,9 +274,9 @@ impl PeerSubscription {
     /// Applies a change of the peer's announcements.
     fn apply_announcement_event(&mut self, source: &PeerKey, event: AnnouncementEvent) -> Vec<InputChange> {
         match event {
-            AnnouncementEvent::Announced(offer) => {
-                self.accepted.insert(offer.key.clone(), offer.clone());
-                vec![InputChange::Announcement(source.clone(), offer.key.clone(), Some(offer))]
+            AnnouncementEvent::Announced(announcement) => {
+                self.accepted.insert(announcement.key.clone(), announcement.clone());
+                vec![InputChange::Announcement(source.clone(), announcement.key.clone(), Some(announcement))]
             }
             AnnouncementEvent::Withdrawn(key) => vec![self.remove_announcement(source, key)],
             // `on_peer_loss: Expire` ends also what statuses kept from before a restart. Once the peer counts as
@@ -340,7 +340,9 @@ fn to_refused(pairs: &[(String, String)]) -> Vec<RefusedAnnouncement> {
 }
 
 /// Returns the function that checks the announcements of `peer` against the relationship's policy.
-fn validator_for(terms: &Arc<PeerPolicy>, peer: &str) -> AnnouncementValidator {
-    let (terms, peer) = (Arc::clone(terms), peer.to_owned());
-    Arc::new(move |offer: &Announcement| terms.validate(&peer, offer).map_err(|problem| problem.to_string()))
+fn validator_for(policy: &Arc<PeerPolicy>, peer: &str) -> AnnouncementValidator {
+    let (policy, peer) = (Arc::clone(policy), peer.to_owned());
+    Arc::new(move |announcement: &Announcement| {
+        policy.validate(&peer, announcement).map_err(|problem| problem.to_string())
+    })
 }

@@ -47,22 +47,22 @@ impl Publisher {
     }
 
     /// Opens, changes or closes (`None`) a relationship.
-    pub(super) fn set_policy(&mut self, fed_config: &ObjectKey, terms: Option<Arc<PeerPolicy>>) {
+    pub(super) fn set_policy(&mut self, fed_config: &ObjectKey, policy: Option<Arc<PeerPolicy>>) {
         let before = self.policies.remove(fed_config);
         // A renamed relationship is another one: its streams end, as its server names and peers' view differ.
         if let Some((_, before)) = &before
-            && terms.as_ref().is_none_or(|terms| terms.relationship != before.relationship)
+            && policy.as_ref().is_none_or(|policy| policy.relationship != before.relationship)
         {
             self.close_relationship(&before.relationship);
         }
-        let Some(terms) = terms else { return };
+        let Some(policy) = policy else { return };
         // The key of this mesh's own announcement is always the same, so a change replaces it.
-        let own = self.own_announcement(&terms);
+        let own = self.own_announcement(&policy);
         self.announcer.update(|cache| match &own {
-            Some(own) => put_announcement(cache, &terms.relationship, own, &PeerVisibility::All),
-            None => cache.withdraw(&terms.relationship, &discovery_announcement_key()),
+            Some(own) => put_announcement(cache, &policy.relationship, own, &PeerVisibility::All),
+            None => cache.withdraw(&policy.relationship, &discovery_announcement_key()),
         });
-        self.policies.insert(fed_config.clone(), (terms.relationship.as_str().into(), terms));
+        self.policies.insert(fed_config.clone(), (policy.relationship.as_str().into(), policy));
     }
 
     /// Removes all announcements of a relationship without a withdrawal: peers see a lost connection.
@@ -78,25 +78,25 @@ impl Publisher {
 
     /// Announcement of this mesh's discovery server. `None` if the relationship does not announce services, or if no
     /// address of the server is known.
-    fn own_announcement(&self, terms: &PeerPolicy) -> Option<Announcement> {
-        let mut endpoints = if terms.own_addresses.is_empty() {
+    fn own_announcement(&self, policy: &PeerPolicy) -> Option<Announcement> {
+        let mut endpoints = if policy.own_addresses.is_empty() {
             self.advertised.clone()
         } else {
-            terms.own_addresses.clone()
+            policy.own_addresses.clone()
         };
         // The version of an announcement is a hash of its content, so the order must not depend on the source.
         endpoints.sort_unstable();
         endpoints.dedup();
         let port = endpoints.first()?.port;
-        terms.announce.then(|| Announcement {
+        policy.announce.then(|| Announcement {
             key: discovery_announcement_key(),
-            mode: terms.mode,
-            server_name: names::discovery_server_name(&terms.relationship),
+            mode: policy.mode,
+            server_name: names::discovery_server_name(&policy.relationship),
             protocol: Protocol::Tls,
             port,
             endpoints,
             identities: Vec::new(),
-            trust_domain: terms.local_mesh.trust_domain.clone(),
+            trust_domain: policy.local_mesh.trust_domain.clone(),
             root_hash: None,
         })
     }
@@ -127,13 +127,13 @@ impl Publisher {
         let mut now = Vec::new();
         for addressed in announcements {
             // Policies were applied before, so the relationship is not open: nothing is announced through it.
-            let Some((relationship, terms)) = self.policies.get(&addressed.fed_config) else { continue };
+            let Some((relationship, policy)) = self.policies.get(&addressed.fed_config) else { continue };
             let key = (Arc::clone(relationship), addressed.announcement.key.clone());
             changed = changed.merge(put_announcement(
                 cache,
                 &key.0,
                 &addressed.announcement,
-                &visible_to(terms, &addressed),
+                &visible_to(policy, &addressed),
             ));
             self.owners.insert(key.clone(), exposition.clone());
             now.push(key);
@@ -156,8 +156,8 @@ impl Publisher {
 ///
 /// `All` if these are all peers of the relationship: such announcements share one log in the cache, whatever peers the
 /// expositions list.
-fn visible_to(terms: &PeerPolicy, addressed: &AddressedAnnouncement) -> PeerVisibility {
-    let all = terms.peers.iter().all(|peer| addressed.peers.iter().any(|name| **name == *peer.name));
+fn visible_to(policy: &PeerPolicy, addressed: &AddressedAnnouncement) -> PeerVisibility {
+    let all = policy.peers.iter().all(|peer| addressed.peers.iter().any(|name| **name == *peer.name));
     let some = || addressed.peers.iter().map(|name| Arc::from(name.as_str())).collect::<BTreeSet<_>>();
     if all { PeerVisibility::All } else { PeerVisibility::Peers(some()) }
 }

@@ -36,8 +36,8 @@ impl OpenRelationships {
     }
 
     /// Opens, replaces or closes (`None`) the relationship of a MeshFedConfig.
-    pub(super) fn set_policy(&mut self, fed_config: &ObjectKey, terms: Option<&PeerPolicy>) {
-        let made = terms.and_then(RelationshipTlsSpec::from_policy);
+    pub(super) fn set_policy(&mut self, fed_config: &ObjectKey, policy: Option<&PeerPolicy>) {
+        let made = policy.and_then(RelationshipTlsSpec::from_policy);
         if self.specs.get(fed_config) == made.as_ref() {
             return;
         }
@@ -63,11 +63,11 @@ impl OpenRelationships {
 
 impl RelationshipTlsSpec {
     /// Returns `None` for a relationship without a certificate or without peers.
-    fn from_policy(terms: &PeerPolicy) -> Option<Self> {
-        let certificate = Arc::clone(terms.certificate.as_ref()?);
+    fn from_policy(policy: &PeerPolicy) -> Option<Self> {
+        let certificate = Arc::clone(policy.certificate.as_ref()?);
         let of = |peer: &PolicyPeer| (Arc::clone(&peer.name), peer.subject_alt_names.clone());
-        let peers: Vec<_> = terms.peers.iter().map(of).collect();
-        (!peers.is_empty()).then(|| Self { name: terms.relationship.clone(), certificate, peers })
+        let peers: Vec<_> = policy.peers.iter().map(of).collect();
+        (!peers.is_empty()).then(|| Self { name: policy.relationship.clone(), certificate, peers })
     }
 
     /// Builds the TLS configuration. Returns `None` if the certificate cannot be used: the relationship is then closed

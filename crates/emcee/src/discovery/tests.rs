@@ -21,10 +21,10 @@ fn updates_for_relationship(name: &str) -> Vec<CatalogueUpdate> {
          - {{name: m2, subject_alt_names: [m2.example], discovery: '127.0.0.1:1'}}\n"
     );
     let reading = yaml::read_text("mesh.yaml", text.as_bytes());
-    let intake = DocumentInputs::from_documents(&reading.documents, "cluster.local");
-    assert!(intake.refusals.is_empty(), "{:?}", intake.refusals);
+    let inputs = DocumentInputs::from_documents(&reading.documents, "cluster.local");
+    assert!(inputs.refusals.is_empty(), "{:?}", inputs.refusals);
     let mut translation = Translation::new(TranslationSettings::default());
-    let units = translation.update(intake.changes);
+    let units = translation.update(inputs.changes);
     translation.catalogue_updates(&units)
 }
 
@@ -33,7 +33,7 @@ fn updates_for_relationship(name: &str) -> Vec<CatalogueUpdate> {
 async fn discovery_stops_while_its_change_queue_is_full() {
     let discovery = MeshDiscovery::open(&DiscoveryArgs::default()).await.expect("it opens no port");
     let (publish, updates) = mpsc::unbounded_channel();
-    let (say, said) = mpsc::channel(1);
+    let (say, queue) = mpsc::channel(1);
     let (_leads, is_subscriber) = watch::channel(true);
     let (until, ended) = oneshot::channel::<()>();
     let ends = DiscoveryChannels { updates, peer_changes: say.clone(), is_subscriber };
@@ -49,5 +49,5 @@ async fn discovery_stops_while_its_change_queue_is_full() {
     }
     drop(until);
     timeout(DEADLINE, running).await.expect("it ends").expect("it does not panic");
-    assert_eq!(said.len(), 1, "the queue had no room for more");
+    assert_eq!(queue.len(), 1, "the queue had no room for more");
 }

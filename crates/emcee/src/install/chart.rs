@@ -110,7 +110,8 @@ mod tests {
     #[test]
     fn control_lines_and_values_lose_their_quotes_and_strings_keep_them() {
         let list = json!({"a": ["{{- if $.x }}", "{{ $.y }}", "{{- end }}"], "b": "{{ toJson $.z }}"});
-        let wanted = "---\na:\n{{- if $.x }}\n- \"{{ $.y }}\"\n{{- end }}\nb: {{ toJson $.z }}\n{{- end }}\n";
-        assert_eq!(render_template(&[list, "{{- end }}".into()]).expect("YAML"), wanted);
+        let expected =
+            "---\na:\n{{- if $.x }}\n- \"{{ $.y }}\"\n{{- end }}\nb: {{ toJson $.z }}\n{{- end }}\n";
+        assert_eq!(render_template(&[list, "{{- end }}".into()]).expect("YAML"), expected);
     }
 }

@@ -159,12 +159,13 @@ impl CertManager {
             )));
         };
         let webhooks = found.data.get("webhooks").cloned().unwrap_or_default();
-        let wanted = ca_bundle::with_ca_bundle(&webhooks, &self.options, |old| merge_ca_bundle(old, ca, now));
-        if wanted != webhooks {
+        let desired =
+            ca_bundle::with_ca_bundle(&webhooks, &self.options, |old| merge_ca_bundle(old, ca, now));
+        if desired != webhooks {
             // A merge patch replaces the whole list of webhooks. With the resourceVersion, it fails if the object has
             // changed since it was read.
             let metadata = json!({"resourceVersion": found.metadata.resource_version});
-            let patch = Patch::Merge(json!({"metadata": metadata, "webhooks": wanted}));
+            let patch = Patch::Merge(json!({"metadata": metadata, "webhooks": desired}));
             let params = PatchParams::default();
             self.configurations.patch(name, &params, &patch).await.with_context(context)?;
             info!(configuration = name, "webhook CA bundle updated");

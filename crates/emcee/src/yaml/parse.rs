@@ -63,11 +63,12 @@ fn parse_stream(source: TextPart<'_>, budget: &mut FileBudget, documents: &mut V
             Err(fault) => builder.abandon(fault),
         };
         faults += parsed.faults.len();
-        let spent = parsed.faults.iter().any(|found| matches!(found.fault, DocumentFault::TooManyValues));
+        let over_budget =
+            parsed.faults.iter().any(|found| matches!(found.fault, DocumentFault::TooManyValues));
         let broken = parsed.needs_resync;
         documents.push(parsed);
         // More than the limit, not equal: the caller reports `TooManyFaults` for the first one above it.
-        if spent || faults > MAX_FAULTS {
+        if over_budget || faults > MAX_FAULTS {
             return false;
         }
         // After an error the parser is inside the document. It continues at the next `---`.

@@ -109,8 +109,8 @@ fn is_live(address: SocketAddr) -> bool {
     let Ok(mut stream) = TcpStream::connect_timeout(&address, TIMEOUT) else { return false };
     let _deadline = stream.set_read_timeout(Some(TIMEOUT));
     let mut answer = [0; 12];
-    let asked = stream.write_all(b"GET /live HTTP/1.1\r\nHost: pod\r\n\r\n");
-    asked.and_then(|()| stream.read_exact(&mut answer)).is_ok() && answer == *b"HTTP/1.1 200"
+    let sent = stream.write_all(b"GET /live HTTP/1.1\r\nHost: pod\r\n\r\n");
+    sent.and_then(|()| stream.read_exact(&mut answer)).is_ok() && answer == *b"HTTP/1.1 200"
 }
 
 /// A process that attacks until it is dropped.

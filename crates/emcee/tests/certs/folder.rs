@@ -116,10 +116,10 @@ pub(crate) fn file_mode(path: &Path) -> u32 {
     fs::metadata(path).expect("the file").permissions().mode() & 0o777
 }
 
-pub(crate) fn with_certificate<T>(pem: &str, look: impl FnOnce(&X509Certificate<'_>) -> T) -> T {
+pub(crate) fn with_certificate<T>(pem: &str, inspect: impl FnOnce(&X509Certificate<'_>) -> T) -> T {
     let der = parse_der(pem);
     let (_, certificate) = x509_parser::parse_x509_certificate(&der).expect("X.509");
-    look(&certificate)
+    inspect(&certificate)
 }
 
 /// Returns the subject key identifier and the authority key identifier.

@@ -24,8 +24,8 @@ fn each_mesh_renders_with_expected_messages_only() {
         assert!(!ran.stderr.contains("not generated"), "{}", ran.stderr);
         let kinds: BTreeSet<_> = ran.stdout.lines().filter_map(|line| line.strip_prefix("kind: ")).collect();
         let kinds: Vec<_> = kinds.into_iter().collect();
-        let shown = format!("{}\n--- stderr\n{}", kinds.join("\n"), ran.stderr);
-        snapshot!(format!("example-{}", mesh.replace('/', "-")), shown);
+        let output = format!("{}\n--- stderr\n{}", kinds.join("\n"), ran.stderr);
+        snapshot!(format!("example-{}", mesh.replace('/', "-")), output);
     }
 }
 

@@ -148,10 +148,10 @@ fn there_is_a_manual_page_for_each_command() {
     let mut names: Vec<_> =
         entries.map(|e| e.expect("an entry").file_name().to_string_lossy().into_owned()).collect();
     names.sort();
-    let mut wanted: Vec<_> = COMMANDS.iter().map(|command| format!("emcee-{command}.1")).collect();
-    wanted.push("emcee.1".to_owned());
-    wanted.sort();
-    assert_eq!(names, wanted);
+    let mut expected: Vec<_> = COMMANDS.iter().map(|command| format!("emcee-{command}.1")).collect();
+    expected.push("emcee.1".to_owned());
+    expected.sort();
+    assert_eq!(names, expected);
 }
 
 #[test]

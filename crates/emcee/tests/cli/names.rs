@@ -37,8 +37,8 @@ fn a_peers_emcee_cannot_be_bound() {
     for style in ["BOUNDARY", "WHARF"] {
         let message =
             refusal_of(style, &format!("  server_name: discovery.blue.emcee.internal\n{PEER_ENDPOINT}"));
-        let wanted = "ServiceBinding mallory/spy: spec.server_name: discovery.blue.emcee.internal is a name of Emcee's own (below emcee.internal a binding asks for <name>.<namespace>.<relationship>.emcee.internal only; leave server_name out for the computed one)";
-        assert!(message.contains(wanted), "{message}");
+        let expected = "ServiceBinding mallory/spy: spec.server_name: discovery.blue.emcee.internal is a name of Emcee's own (below emcee.internal a binding asks for <name>.<namespace>.<relationship>.emcee.internal only; leave server_name out for the computed one)";
+        assert!(message.contains(expected), "{message}");
     }
 }
 
@@ -46,8 +46,8 @@ fn a_peers_emcee_cannot_be_bound() {
 fn other_server_names_need_the_administrators_permission() {
     for name in ["api.stripe.com", "kubernetes.default.svc", "exfil.attacker.example"] {
         let message = refusal_of("WHARF", &format!("  server_name: {name}\n{PEER_ENDPOINT}"));
-        let wanted = format!("`allowed_server_names: [{name}]`");
-        assert!(message.contains(&wanted) && message.contains("MeshFedConfig blue/blue"), "{message}");
+        let expected = format!("`allowed_server_names: [{name}]`");
+        assert!(message.contains(&expected) && message.contains("MeshFedConfig blue/blue"), "{message}");
     }
 }
 

@@ -22,9 +22,9 @@ fn world_with_secret() -> World {
 fn a_binding_without_gateways_is_rendered() {
     let world = World::with_mesh(&join_documents(&[FLAT, &full_binding("reviews", "flat")]));
     let ran = world.run("render -f mesh.yaml");
-    let shown =
+    let is_kept =
         |line: &&str| ["apiVersion: ", "kind: ", "  name: ", "---"].iter().any(|at| line.starts_with(at));
-    let lines: Vec<_> = ran.stdout.lines().filter(shown).collect();
+    let lines: Vec<_> = ran.stdout.lines().filter(is_kept).collect();
     snapshot!("render-flat", RunResult { stdout: lines.join("\n") + "\n", ..ran });
 }
 

@@ -96,15 +96,15 @@ fn an_unwritable_folder_affects_no_other() {
         .shell_command(WITHOUT_ROOT_CAPABILITIES, "run --dir in --out out --once")
         .output()
         .expect("the program runs");
-    let (message, told) =
+    let (message, stdout) =
         (String::from_utf8_lossy(&output.stderr), String::from_utf8_lossy(&output.stdout).into_owned());
     assert!(message.contains("out/default/Service-reviews.yaml cannot be removed: "), "{message}");
     assert!(message.contains("out/default/Service-ratings.yaml cannot be written: "), "{message}");
-    assert!(told.contains("removed Service other/other\n"), "{told}");
+    assert!(stdout.contains("removed Service other/other\n"), "{stdout}");
     assert_eq!(output.status.code(), Some(2), "{message}");
     read_only(0o755);
-    let told = folders.run_once();
-    assert!(told.contains("removed Service default/reviews\n"), "{told}");
+    let stdout = folders.run_once();
+    assert!(stdout.contains("removed Service default/reviews\n"), "{stdout}");
 }
 
 /// Files of an earlier run in an unreadable folder are found when the folder becomes readable.

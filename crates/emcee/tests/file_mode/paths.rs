@@ -210,11 +210,11 @@ fn no_names_of_objects_change_anything_outside() {
     let (mut out, mut err) = (std::io::sink(), std::io::sink());
     let mut console = emcee::console::Console::new(&mut out, &mut err);
     for start in 0..5 {
-        let mut standalone = emcee::file_mode::FileMode::open(of.clone(), settings.clone()).expect("folders");
+        let mut mode = emcee::file_mode::FileMode::open(of.clone(), settings.clone()).expect("folders");
         for round in 0..20 {
             let objects: Vec<_> = (0..20).map(|_| numbers.object().to_string()).collect();
             folders.write_file("in/objects.yaml", objects.join("\n---\n"));
-            standalone.poll(true, &mut console).expect("no fatal error");
+            mode.poll(true, &mut console).expect("no fatal error");
             assert_eq!(files_outside(&folders), before, "start {start} round {round}: {objects:#?}");
             let files: Vec<_> = folders.files().into_keys().collect();
             assert!(files.iter().all(|file| file.starts_with("deep/er/out")), "{files:?}");

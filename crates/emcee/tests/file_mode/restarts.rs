@@ -20,19 +20,19 @@ fn a_restart_rewrites_no_file() {
 /// Kills the program after each of its lines in turn.
 #[test]
 fn it_converges_after_a_kill_at_any_line() {
-    let wanted = TestFolders::with_reviews();
-    wanted.write_file("in/ratings.yaml", binding("ratings"));
-    wanted.run_once();
-    let wanted = wanted.objects();
+    let expected = TestFolders::with_reviews();
+    expected.write_file("in/ratings.yaml", binding("ratings"));
+    expected.run_once();
+    let expected = expected.objects();
     let folders = TestFolders::with_reviews();
     folders.write_file("in/ratings.yaml", binding("ratings"));
-    for line in 1..=wanted.len() {
+    for line in 1..=expected.len() {
         std::fs::remove_dir_all(folders.path("out")).or_else(ignore_not_found).expect("a removed folder");
         let mut program = folders.start();
         (0..line).for_each(|_| drop(program.wait_for("created ")));
         program.kill();
         folders.run_once();
-        assert_eq!(folders.objects(), wanted, "killed after line {line}");
+        assert_eq!(folders.objects(), expected, "killed after line {line}");
     }
 }
 
@@ -82,9 +82,9 @@ fn a_restart_with_an_invalid_resource_removes_objects_of_deleted_ones() {
     folders.write_file("in/ratings.yaml", binding("ratings").replace("9080", "70000"));
     folders.remove_file("in/reviews.yaml");
     let output = folders.run("run --dir in --out out --once");
-    let told = String::from_utf8_lossy(&output.stdout);
-    assert!(told.contains("removed ServiceEntry default/emcee-reviews-"), "{told}");
-    assert!(!told.contains("ratings"), "{told}");
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    assert!(stdout.contains("removed ServiceEntry default/emcee-reviews-"), "{stdout}");
+    assert!(!stdout.contains("ratings"), "{stdout}");
     assert!(!folders.exists("out/status/default/ServiceBinding-reviews.yaml"));
     assert!(
         folders.exists(&facade_path("ratings"))

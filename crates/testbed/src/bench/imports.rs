@@ -72,10 +72,10 @@ fn link_meshes([exporter, importer]: [&BenchCluster; 2], at: &str) -> Result<()>
     let authority = Authority::root("link")?;
     let ca = authority.identity().certificate;
     let identity = |name: &str| authority.issue(name, None, &[&format!("{name}.example")], &[]);
-    let there = json!({"discovery": at, "trust_domains": ["cluster.local"]});
+    let discovery_settings = json!({"discovery": at, "trust_domains": ["cluster.local"]});
     let automatic = json!({"import": "Automatic", "namespaces": shop_namespaces(), "max_imports": 100_000});
     let of_exporter = link_objects(&identity("exporter")?, &ca, "importer", &json!({}), &json!({}));
-    let of_importer = link_objects(&identity("importer")?, &ca, "exporter", &there, &automatic);
+    let of_importer = link_objects(&identity("importer")?, &ca, "exporter", &discovery_settings, &automatic);
     for (stage, objects) in [(exporter, of_exporter), (importer, of_importer)] {
         let access = stage.administrator_access();
         stage.run(async move {

@@ -51,10 +51,10 @@ impl Statuses {
     }
 
     /// Waits until that many resources are programmed.
-    pub(super) async fn wait_for_count(&mut self, wanted: usize, patience: Duration) -> Result<()> {
-        self.wait_until(patience, |programmed| programmed.len() >= wanted).await.with_context(|| {
+    pub(super) async fn wait_for_count(&mut self, count: usize, patience: Duration) -> Result<()> {
+        self.wait_until(patience, |programmed| programmed.len() >= count).await.with_context(|| {
             format!(
-                "{} of {wanted} are programmed after {} s",
+                "{} of {count} are programmed after {} s",
                 lock(&self.programmed).len(),
                 patience.as_secs()
             )
@@ -65,10 +65,10 @@ impl Statuses {
     pub(super) async fn wait_for_generation(
         &mut self,
         key: &str,
-        wanted: i64,
+        generation: i64,
         patience: Duration,
     ) -> Result<()> {
-        let is = |programmed: &HashMap<String, i64>| programmed.get(key).is_some_and(|is| *is >= wanted);
+        let is = |programmed: &HashMap<String, i64>| programmed.get(key).is_some_and(|is| *is >= generation);
         self.wait_until(patience, is).await.with_context(|| format!("{key} is not programmed"))
     }
 

@@ -46,11 +46,11 @@ mod tests {
     async fn an_early_lookup_waits() {
         let uids = UidRegistry::default();
         let early = uids.clone();
-        let asked = tokio::spawn(async move { early.wait_for("A/b/c").await });
+        let lookup = tokio::spawn(async move { early.wait_for("A/b/c").await });
         tokio::task::yield_now().await;
         uids.record("A/b/d".to_owned(), "1".to_owned());
         uids.record("A/b/c".to_owned(), "2".to_owned());
-        assert_eq!(asked.await.expect("no panic"), "2");
+        assert_eq!(lookup.await.expect("no panic"), "2");
         assert_eq!(uids.keys_by_uid()["1"], "A/b/d");
     }
 }

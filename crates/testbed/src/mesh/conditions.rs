@@ -58,13 +58,13 @@ impl Mesh {
         &self,
         target: &str,
         command: &[&str],
-        wanted: impl Fn(&CommandOutput) -> bool,
+        condition: impl Fn(&CommandOutput) -> bool,
     ) -> Result<CommandOutput> {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let output = self.exec(target, command);
             match output {
-                Ok(output) if wanted(&output) => return Ok(output),
+                Ok(output) if condition(&output) => return Ok(output),
                 output if Instant::now() > deadline => {
                     bail!(
                         "after {} s `{}` in {target} of {} still gives {output:?}",
@@ -122,12 +122,12 @@ where
 }
 
 fn is_rolled_out(deployment: &Deployment) -> bool {
-    let wanted = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
+    let desired = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
     let Some(status) = &deployment.status else { return false };
     status.observed_generation >= deployment.metadata.generation
-        && status.updated_replicas.unwrap_or(0) == wanted
-        && status.ready_replicas.unwrap_or(0) == wanted
-        && status.replicas.unwrap_or(0) == wanted
+        && status.updated_replicas.unwrap_or(0) == desired
+        && status.ready_replicas.unwrap_or(0) == desired
+        && status.replicas.unwrap_or(0) == desired
         && status.terminating_replicas.unwrap_or(0) == 0
 }
 

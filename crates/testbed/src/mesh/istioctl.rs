@@ -18,8 +18,8 @@ impl Mesh {
             .arg(file.path())
             .output()
             .context("cannot start istioctl")?;
-        let said = String::from_utf8_lossy(&done.stderr);
-        ensure!(done.status.success(), "istioctl validate: {}", said.trim());
+        let stderr = String::from_utf8_lossy(&done.stderr);
+        ensure!(done.status.success(), "istioctl validate: {}", stderr.trim());
         Ok(())
     }
 

@@ -23,14 +23,14 @@ impl Mesh {
     pub fn list_all(
         &self,
         params: ListParams,
-        wanted: impl Fn(&ApiResource) -> bool + Send + 'static,
+        is_included: impl Fn(&ApiResource) -> bool + Send + 'static,
     ) -> Result<Vec<ListedObject>> {
         let client = self.client();
         self.run(async move {
             let mut all = Vec::new();
             let discovery = Discovery::new(client.clone()).run().await.context("cannot list the kinds")?;
             for (resource, capabilities) in discovery.groups().flat_map(ApiGroup::recommended_resources) {
-                if !capabilities.supports_operation(verbs::LIST) || !wanted(&resource) {
+                if !capabilities.supports_operation(verbs::LIST) || !is_included(&resource) {
                     continue;
                 }
                 let api = Api::<DynamicObject>::all_with(client.clone(), &resource);

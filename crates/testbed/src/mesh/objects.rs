@@ -103,23 +103,23 @@ impl Objects {
     async fn resolve_kind(&self, object: &Value) -> Result<(ApiResource, ApiCapabilities)> {
         let (version, kind) = (object["apiVersion"].as_str(), object["kind"].as_str());
         let version = version.context("an object without apiVersion")?.parse::<kube::core::GroupVersion>()?;
-        let wanted = version.with_kind(kind.context("an object without kind")?);
+        let gvk = version.with_kind(kind.context("an object without kind")?);
         let mut kinds = self.kinds.lock().await;
-        if let Some(known) = kinds.get(&wanted) {
+        if let Some(known) = kinds.get(&gvk) {
             return Ok(known.clone());
         }
-        let found = self.discover_kind(&wanted).await?;
-        kinds.insert(wanted, found.clone());
+        let found = self.discover_kind(&gvk).await?;
+        kinds.insert(gvk, found.clone());
         Ok(found)
     }
 
-    async fn discover_kind(&self, wanted: &GroupVersionKind) -> Result<(ApiResource, ApiCapabilities)> {
+    async fn discover_kind(&self, gvk: &GroupVersionKind) -> Result<(ApiResource, ApiCapabilities)> {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            match pinned_kind(&self.client, wanted).await {
+            match pinned_kind(&self.client, gvk).await {
                 Ok(found) => return Ok(found),
                 Err(error) if Instant::now() > deadline => {
-                    bail!("the cluster has no {}: {error}", wanted.kind)
+                    bail!("the cluster has no {}: {error}", gvk.kind)
                 }
                 // The discovery API has no watch, so it has to be polled.
                 Err(_) => sleep(Duration::from_millis(100)).await,

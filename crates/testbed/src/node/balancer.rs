@@ -86,10 +86,10 @@ impl LoadBalancer {
     fn ready_addresses<'a>(&'a self, service: &'a Service) -> impl Iterator<Item = &'a str> {
         let selector = service.spec.as_ref().and_then(|spec| spec.selector.as_ref());
         let selected = move |pod: &&Pod| {
-            let all = |wanted: &BTreeMap<String, String>| {
-                wanted.iter().all(|(key, value)| pod.labels().get(key) == Some(value))
+            let all = |labels: &BTreeMap<String, String>| {
+                labels.iter().all(|(key, value)| pod.labels().get(key) == Some(value))
             };
-            selector.is_some_and(|wanted| !wanted.is_empty() && all(wanted))
+            selector.is_some_and(|labels| !labels.is_empty() && all(labels))
                 && pod.namespace() == service.namespace()
         };
         self.pods.values().filter(selected).filter_map(ready_address)

@@ -119,14 +119,14 @@ impl PodRunner {
         let address = self.sandbox.as_ref().context("the pod has no network yet")?.address.into();
         let (end, ended) = oneshot::channel();
         self.stop_senders.push(end);
-        let keeper = ContainerSupervisor {
+        let supervisor = ContainerSupervisor {
             plan,
             container: container.clone(),
             address,
             index: place,
             changes: changed.clone(),
         };
-        self.tasks.spawn(keeper.supervise(ended));
+        self.tasks.spawn(supervisor.supervise(ended));
         Ok(())
     }
 

@@ -111,9 +111,9 @@ impl VolumeBuilder<'_> {
         Ok(select_items(data.into_iter().map(|(key, text)| (key, text.into_bytes())), items))
     }
 
-    async fn token_files(&self, wanted: &ServiceAccountTokenProjection) -> Result<VolumeFiles> {
+    async fn token_files(&self, projection: &ServiceAccountTokenProjection) -> Result<VolumeFiles> {
         let spec = TokenRequestSpec {
-            audiences: wanted.audience.clone().into_iter().collect(),
+            audiences: projection.audience.clone().into_iter().collect(),
             // Tokens are not renewed, so this one must outlive the bed.
             expiration_seconds: Some(24 * 3600),
             bound_object_ref: None,
@@ -123,7 +123,7 @@ impl VolumeBuilder<'_> {
         let accounts = self.namespaced_api::<ServiceAccount>();
         let answer = accounts.create_token_request(&account, &PostParams::default(), &request).await?;
         let token = answer.status.context("the TokenRequest has no token")?.token;
-        Ok(vec![(wanted.path.clone(), token.into_bytes())])
+        Ok(vec![(projection.path.clone(), token.into_bytes())])
     }
 
     fn downward_files(&self, items: &[DownwardAPIVolumeFile]) -> VolumeFiles {

@@ -16,8 +16,8 @@ pub fn start_time(pid: u32) -> Option<u64> {
 /// The processes whose network namespace is the one bound to `path`.
 #[must_use]
 pub fn pids_in_namespace(path: &Path) -> Vec<u32> {
-    let Ok(wanted) = fs::metadata(path).map(|meta| meta.ino()) else { return Vec::new() };
-    pids().filter(|pid| netns_inode(*pid) == Some(wanted)).collect()
+    let Ok(inode) = fs::metadata(path).map(|meta| meta.ino()) else { return Vec::new() };
+    pids().filter(|pid| netns_inode(*pid) == Some(inode)).collect()
 }
 
 fn pids() -> impl Iterator<Item = u32> {

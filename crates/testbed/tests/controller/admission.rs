@@ -41,9 +41,9 @@ pub(crate) fn refused_object_blocks_no_other(bed: &Bed) -> Result<()> {
 
     let refusal = world.consuming_mesh.refuse_object(&rule, REFUSAL)?;
     world.consuming_mesh.apply(&(binding("picky") + &binding("plain")))?;
-    let said = picky.wait(&world.consuming_mesh, "Programmed", "ApplyFailed")?;
-    let message = said["message"].as_str().unwrap_or_default();
-    ensure!(message.contains(REFUSAL) && message.contains(namespace_and_name(&rule).1), "{said}");
+    let condition = picky.wait(&world.consuming_mesh, "Programmed", "ApplyFailed")?;
+    let message = condition["message"].as_str().unwrap_or_default();
+    ensure!(message.contains(REFUSAL) && message.contains(namespace_and_name(&rule).1), "{condition}");
     plain.wait(&world.consuming_mesh, "Ready", "Fine")?;
     let entry = generated_object(&world.consuming_mesh, "ServiceEntry", "flat-picky")?;
     ensure!(

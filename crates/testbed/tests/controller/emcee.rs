@@ -56,12 +56,12 @@ pub(crate) fn undone(mesh: &Mesh) -> Result<String> {
     let mut diff = Command::new(emcee_path()?);
     diff.args(["diff", "--cluster", "--kubeconfig"]).arg(mesh.kubeconfig());
     let done = diff.output().context("cannot start emcee")?;
-    let said = [done.stdout, done.stderr].concat();
-    let said = String::from_utf8_lossy(&said).into_owned();
+    let output = [done.stdout, done.stderr].concat();
+    let output = String::from_utf8_lossy(&output).into_owned();
     match done.status.code() {
         Some(0) => Ok(String::new()),
-        Some(1) => Ok(said),
-        _ => anyhow::bail!("emcee diff: {said}"),
+        Some(1) => Ok(output),
+        _ => anyhow::bail!("emcee diff: {output}"),
     }
 }
 

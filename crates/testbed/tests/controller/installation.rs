@@ -60,8 +60,8 @@ pub(crate) fn uninstall_leaves_nothing(bed: &Bed) -> Result<()> {
     ]);
     uninstall.args(["--fed-namespaces", FEDS]).arg("--kubeconfig").arg(kubeconfig(&world.exposing_mesh)?);
     let done = uninstall.output().context("cannot start emcee")?;
-    let said = String::from_utf8_lossy(&[done.stdout, done.stderr].concat()).into_owned();
-    ensure!(done.status.success(), "{said}");
+    let output = String::from_utf8_lossy(&[done.stdout, done.stderr].concat()).into_owned();
+    ensure!(done.status.success(), "{output}");
 
     ensure!(replicas(&world.exposing_mesh)? == Some(0), "the Deployment is not scaled to 0");
     for (group, kind) in [

@@ -93,10 +93,10 @@ pub(crate) fn users_gateway_is_not_overwritten(bed: &Bed) -> Result<()> {
         namespace_and_name(&ours).1,
     )?;
     world.exposing_mesh.apply(&exposition)?;
-    let said = resource.wait(&world.exposing_mesh, "Programmed", "Conflict")?;
+    let condition = resource.wait(&world.exposing_mesh, "Programmed", "Conflict")?;
     ensure!(
-        said["message"].as_str().is_some_and(|words| words.contains(namespace_and_name(&ours).1)),
-        "{said}"
+        condition["message"].as_str().is_some_and(|words| words.contains(namespace_and_name(&ours).1)),
+        "{condition}"
     );
     world.exposing_mesh.delete(&exposition)?;
     until(
@@ -159,8 +159,8 @@ pub(crate) fn users_service_is_not_overwritten(bed: &Bed) -> Result<()> {
         "",
     ))?;
     let binding = Resource { kind: "ServiceBinding", namespace: WEB, name: "flat-mine" };
-    let said = binding.wait(&world.consuming_mesh, "Accepted", "FacadeConflict")?;
-    ensure!(said["message"].as_str().is_some_and(|words| words.contains("flat-mine")), "{said}");
+    let condition = binding.wait(&world.consuming_mesh, "Accepted", "FacadeConflict")?;
+    ensure!(condition["message"].as_str().is_some_and(|words| words.contains("flat-mine")), "{condition}");
     let now =
         world.consuming_mesh.get("v1", "Service", WEB, "flat-mine")?.context("the Service does not exist")?;
     ensure!(now["metadata"]["resourceVersion"] == mine["metadata"]["resourceVersion"], "{now}");

@@ -29,7 +29,7 @@ pub(crate) fn plaintext_is_refused(bed: &Bed) -> Result<()> {
     let guarded = Resource { kind: "ServiceExposition", namespace: SHOP, name };
     guarded.wait(&world.exposing_mesh, "Ready", "Fine")?;
     let gateway = generated_object(&world.exposing_mesh, "Gateway", name)?;
-    let there = || {
+    let live_gateway = || {
         world.exposing_mesh.get(
             NETWORKING,
             "Gateway",
@@ -38,7 +38,7 @@ pub(crate) fn plaintext_is_refused(bed: &Bed) -> Result<()> {
         )
     };
     let withdrawn = || -> Result<()> {
-        ensure!(there()?.is_none(), "the status calls it withdrawn, but its gateway still exists");
+        ensure!(live_gateway()?.is_none(), "the status calls it withdrawn, but its gateway still exists");
         world.exposing_mesh.apply(&peer_authentication("STRICT"))?;
         guarded.wait(&world.exposing_mesh, "Ready", "Fine").map(drop)
     };
@@ -48,8 +48,8 @@ pub(crate) fn plaintext_is_refused(bed: &Bed) -> Result<()> {
 
     world.exposing_mesh.apply(&with_finalizers(&gateway, &["others.example/keep"]))?;
     world.exposing_mesh.apply(&peer_authentication("PERMISSIVE"))?;
-    let said = guarded.wait(&world.exposing_mesh, "Programmed", "NotStrict")?;
-    ensure!(said.to_string().contains("still there") && there()?.is_some(), "{said}");
+    let condition = guarded.wait(&world.exposing_mesh, "Programmed", "NotStrict")?;
+    ensure!(condition.to_string().contains("still there") && live_gateway()?.is_some(), "{condition}");
     world.exposing_mesh.apply(&with_finalizers(&gateway, &[]))?;
     let is_not_told = |object: Option<&Value>| {
         object.is_some_and(|object| !object["status"]["conditions"].to_string().contains("still there"))

@@ -36,8 +36,8 @@ pub(crate) fn announced_services_answer(bed: &Bed) -> Result<()> {
 pub(crate) fn unannounced_service_answers(bed: &Bed) -> Result<()> {
     let world = World::shared(bed)?;
     let exposition = user_resource(&world.m2, "ServiceExposition", APPS, "httpbin")?;
-    let told = exposition["status"]["announced_to"].as_array().map_or(0, Vec::len);
-    ensure!(told == 0, "{exposition}");
+    let announced_count = exposition["status"]["announced_to"].as_array().map_or(0, Vec::len);
+    ensure!(announced_count == 0, "{exposition}");
     let relationship = user_resource(&world.m1, "MeshFedConfig", "blue", "blue")?;
     let peer = &relationship["status"]["peers"][0];
     ensure!(peer["name"] == "m2" && peer["connected"] == true && peer["announced"] == 1, "{relationship}");

@@ -80,10 +80,12 @@ impl GoClient {
         command.current_dir(files.path()).stdin(Stdio::piped()).stdout(Stdio::piped());
         // A process that is started here is in the mesh's network.
         let mut child = mesh.run(async move { command.spawn().context("cannot start discovery-client") })?;
-        let said = BufReader::new(child.stdout.take().context("stdout is not piped")?);
+        let stdout = BufReader::new(child.stdout.take().context("stdout is not piped")?);
         let (sender, lines) = channel();
         // The thread ends with the client's output, or when the receiver is dropped.
-        std::thread::spawn(move || said.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+        std::thread::spawn(move || {
+            stdout.lines().map_while(Result::ok).try_for_each(|line| sender.send(line))
+        });
         Ok(Self { child, lines, _files: files })
     }
 

@@ -43,8 +43,8 @@ pub(crate) fn start_emcee(mesh: &Mesh) -> Result<()> {
 fn scale_emcee(mesh: &Mesh, replicas: u32) -> Result<()> {
     let api = Api::<Deployment>::namespaced(mesh.client(), HOME);
     mesh.run(async move {
-        let wanted = Patch::Merge(json!({"spec": {"replicas": replicas}}));
-        Ok(api.patch_scale(EMCEE, &PatchParams::default(), &wanted).await.map(drop)?)
+        let patch = Patch::Merge(json!({"spec": {"replicas": replicas}}));
+        Ok(api.patch_scale(EMCEE, &PatchParams::default(), &patch).await.map(drop)?)
     })?;
     mesh.wait_rolled_out(HOME, EMCEE)
 }

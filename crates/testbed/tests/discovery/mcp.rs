@@ -86,8 +86,8 @@ fn serve_mcp(mesh: &Mesh, own: &Identity) -> Result<()> {
     mesh.run(async move {
         let mut deployment = serde_json::to_value(api.get(EMCEE).await?)?;
         add_mcp(&mut deployment["spec"]["template"]["spec"])?;
-        let wanted = json!({"spec": {"template": {"spec": deployment["spec"]["template"]["spec"]}}});
-        Ok(api.patch(EMCEE, &PatchParams::default(), &Patch::Merge(wanted)).await.map(drop)?)
+        let patch = json!({"spec": {"template": {"spec": deployment["spec"]["template"]["spec"]}}});
+        Ok(api.patch(EMCEE, &PatchParams::default(), &Patch::Merge(patch)).await.map(drop)?)
     })?;
     mesh.wait_rolled_out(HOME, EMCEE)
 }

@@ -43,8 +43,9 @@ fn complaints(mesh: &Mesh, applied: &str) -> Result<Vec<String>> {
 fn is_in_other_namespace(message: &str, applied: &[Value]) -> bool {
     let Ok(message) = serde_json::from_str::<Value>(message) else { return false };
     let text = |key: &str| message[key].as_str().unwrap_or_default().to_owned();
-    let (said, origin) = (text("message"), text("origin"));
-    let Some((host, "emcee")) = said.split('"').nth(1).and_then(|missing| missing.split_once('+')) else {
+    let (description, origin) = (text("message"), text("origin"));
+    let Some((host, "emcee")) = description.split('"').nth(1).and_then(|missing| missing.split_once('+'))
+    else {
         return false;
     };
     let namespace = origin.split([' ', '/']).nth(1).unwrap_or_default();

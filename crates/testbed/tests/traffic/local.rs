@@ -58,14 +58,14 @@ pub(crate) fn control_plane_restarts(bed: &Bed) -> Result<()> {
     client(mesh, "steady")?;
     let to = ["http", "helloworld.steady:5000"];
     ask(mesh, "steady", &to)?;
-    let (told, said) = std::sync::mpsc::channel();
+    let (sender, receiver) = std::sync::mpsc::channel();
     let call = || {
-        let (caller, told) = (mesh.clone(), told.clone());
-        move || drop(told.send(call_once(&caller, "steady", &to)))
+        let (caller, sender) = (mesh.clone(), sender.clone());
+        move || drop(sender.send(call_once(&caller, "steady", &to)))
     };
     mesh.without_apiserver(call())?;
     mesh.without_istiod(call())?;
-    for answer in [said.recv()??, said.recv()??] {
+    for answer in [receiver.recv()??, receiver.recv()??] {
         ensure!(answer.code == 0, "{answer:?}");
     }
     mesh.restart("steady", "helloworld-v1")?;

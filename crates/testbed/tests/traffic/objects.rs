@@ -34,10 +34,10 @@ pub(crate) fn consuming_objects(
 ) -> String {
     let name = format!("{}-{fed}", port.alias);
     let local = format!("{name}.{namespace}.binding.emcee.internal");
-    let (number, hop, protocol) = port.remote_port();
+    let (number, port_name, protocol) = port.remote_port();
     let endpoints: Vec<String> = endpoints
         .iter()
-        .map(|(address, port)| format!("{{address: {address}, ports: {{{hop}: {port}}}}}"))
+        .map(|(address, port)| format!("{{address: {address}, ports: {{{port_name}: {port}}}}}"))
         .collect();
     let endpoints = endpoints.join(", ");
     let route = facade_route(port, namespace, &local, number);
@@ -58,7 +58,7 @@ spec:
   hosts: [{local}]
   location: MESH_INTERNAL
   resolution: STATIC
-  ports: [{{number: {number}, name: {hop}, protocol: {protocol}}}]
+  ports: [{{number: {number}, name: {port_name}, protocol: {protocol}}}]
   endpoints: [{endpoints}]
 ---
 apiVersion: networking.istio.io/v1

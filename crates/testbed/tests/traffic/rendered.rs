@@ -27,8 +27,8 @@ pub(crate) fn every_protocol(bed: &Bed, style: &Style) -> Result<()> {
         let answers = call(here, WEB, &["grpc", &facade_address(style, "rpc", 7000), "--count", count])?;
         ensure!(answers.len().to_string() == count, "{answers:?}");
     }
-    let talk = ["websocket", &facade_address(style, "ws", 7001), "--count", "3", "--say", "hey"];
-    let answers = call(here, WEB, &talk)?;
+    let websocket_args = ["websocket", &facade_address(style, "ws", 7001), "--count", "3", "--say", "hey"];
+    let answers = call(here, WEB, &websocket_args)?;
     ensure!(answers.len() == 3 && answers.iter().all(|one| one.contains("\"said\":\"hey\"")), "{answers:?}");
     let echo =
         call(here, WEB, &["tcp", &facade_address(style, "echo", 9000), "--say", "hey", "--count", "2"])?;

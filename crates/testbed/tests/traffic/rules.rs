@@ -21,13 +21,13 @@ impl RemoteRoute {
     }
 
     /// Whether a caller's output is that of a missing rule.
-    fn is_refusal(&self, said: &str) -> bool {
-        if self.protocol == "http" { said.contains("503") } else { is_closed(said) }
+    fn is_refusal(&self, stderr: &str) -> bool {
+        if self.protocol == "http" { stderr.contains("503") } else { is_closed(stderr) }
     }
 }
 
-fn is_closed(said: &str) -> bool {
-    ["hung up", "reset", "Broken pipe"].iter().any(|word| said.contains(word))
+fn is_closed(stderr: &str) -> bool {
+    ["hung up", "reset", "Broken pipe"].iter().any(|word| stderr.contains(word))
 }
 
 const SINK_ROUTES: [RemoteRoute; 2] = [

@@ -20,16 +20,16 @@ pub(crate) fn stranger_is_refused(bed: &Bed, style: &Style) -> Result<()> {
     let mesh = made.clone().map_err(|error| anyhow!("the stranger could not be linked: {error}"))?;
     drop(linked);
     let guards = refusing_proxies(&world, style)?;
-    for guard in &guards {
+    for proxy in &guards {
         let debug = ["pilot-agent", "request", "POST", "logging?connection=debug"];
-        ensure!(world.exposing_mesh.exec(guard, &debug)?.code == 0, "cannot set the log level of {guard}");
+        ensure!(world.exposing_mesh.exec(proxy, &debug)?.code == 0, "cannot set the log level of {proxy}");
     }
     // A gateway trusts the root and refuses the name; a workload does not trust the root.
     let reason =
         if style.is_boundary() { "certificate SANs are [m9.example]" } else { "CERTIFICATE_VERIFY_FAILED" };
     let to = format!("{}-helloworld.{WEB}:5000", style.name);
     let call = ["http", &to, "--within", "3"];
-    let says_why = |guard: &String| world.exposing_mesh.log(guard).is_ok_and(|log| log.contains(reason));
+    let says_why = |proxy: &String| world.exposing_mesh.log(proxy).is_ok_and(|log| log.contains(reason));
     let last = mesh.eventually(&client_pod(WEB), &command(&call), |output| {
         is_answered(output) || (output.stderr.contains("503") && guards.iter().any(says_why))
     })?;

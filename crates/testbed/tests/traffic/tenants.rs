@@ -18,18 +18,20 @@ const THIEF: &str = "thief.mallory.svc.cluster.local";
 /// exposed as TCP elsewhere: the called server answers.
 pub(crate) fn no_port_next_to_the_gateway(bed: &Bed, style: &Style) -> Result<()> {
     let world = World::shared(bed)?;
-    let (there, fed) = (&world.exposing_mesh, style.fed());
-    there.apply(&neighbour_pods(&fed))?;
+    let (exposing_mesh, fed) = (&world.exposing_mesh, style.fed());
+    exposing_mesh.apply(&neighbour_pods(&fed))?;
     for name in ["sleep-v1", "bare"] {
-        there.wait_rolled_out(&fed, name)?;
+        exposing_mesh.wait_rolled_out(&fed, name)?;
     }
     // The sidecar has received the configuration of the exposed services.
     let listeners = ["pilot-agent", "request", "GET", "listeners"];
     let proxy = format!("{}/istio-proxy", client_pod(&fed));
-    let seen = there.eventually(&proxy, &listeners, |output| output.stdout.contains("_9000::"))?.stdout;
-    let bare = there.endpoints(&fed, "bare")?.first().context("the server has no address")?.clone();
+    let seen =
+        exposing_mesh.eventually(&proxy, &listeners, |output| output.stdout.contains("_9000::"))?.stdout;
+    let bare = exposing_mesh.endpoints(&fed, "bare")?.first().context("the server has no address")?.clone();
     let call = ["tcp", &format!("{bare}:9000"), "--say", "hey"];
-    let answer = there.eventually(&client_pod(&fed), &command(&call), |output| output.code == 0)?.stdout;
+    let answer =
+        exposing_mesh.eventually(&client_pod(&fed), &command(&call), |output| output.code == 0)?.stdout;
     ensure!(answer.trim() == "bare v1: hey", "{bare}:9000 was answered by {answer:?}; listeners:\n{seen}");
     ensure!(!seen.contains("0.0.0.0_9000::"), "{seen}");
     Ok(())
@@ -73,25 +75,25 @@ spec: {{selector: {{app: bare}}, ports: [{{name: tcp, port: 19000, targetPort: 9
 /// address to which that Service points. Emcee does not expose a Service with such a rule.
 pub(crate) fn tenants_rule_uses_no_key(bed: &Bed) -> Result<()> {
     let world = World::shared(bed)?;
-    let there = &world.exposing_mesh;
-    there.apply(&namespaced(MALLORY))?;
+    let exposing_mesh = &world.exposing_mesh;
+    exposing_mesh.apply(&namespaced(MALLORY))?;
     let own = tenant_service();
-    there.apply(&own)?;
+    exposing_mesh.apply(&own)?;
     let known = exposing_inputs(&world, &own)?;
     let exposed = render_text(&known)?;
     ensure!(count_tenant_objects(&exposed)? == 2, "a Gateway and its routes: {exposed}");
-    there.apply(&exposed)?;
-    let ingress = format!("{}/{}", BOUNDARY.fed(), gateway_name(there, &BOUNDARY, "ingress")?);
-    there.eventually(&ingress, &DUMP, |output| {
+    exposing_mesh.apply(&exposed)?;
+    let ingress = format!("{}/{}", BOUNDARY.fed(), gateway_name(exposing_mesh, &BOUNDARY, "ingress")?);
+    exposing_mesh.eventually(&ingress, &DUMP, |output| {
         !presents_certificate(&output.stdout) && has_tenant_cluster(&output.stdout)
     })?;
-    there.apply(&tenant_rule())?;
-    let dump = there
+    exposing_mesh.apply(&tenant_rule())?;
+    let dump = exposing_mesh
         .eventually(&ingress, &DUMP, |output| presents_certificate(&output.stdout))
         .context("Istio uses the tenant's rule");
-    there.delete(&tenant_rule())?;
+    exposing_mesh.delete(&tenant_rule())?;
     dump?;
-    delete_tenant_objects(there, &exposed)?;
+    delete_tenant_objects(exposing_mesh, &exposed)?;
     let refused =
         render_text(&format!("{known}{}", tenant_rule())).err().context("the exposition is not refused")?;
     let refused = format!("{refused:#}");

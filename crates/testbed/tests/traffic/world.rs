@@ -73,15 +73,15 @@ fn set_up_meshes(bed: &Bed) -> Result<World> {
     })
 }
 
-fn set_up_exposing(there: &Mesh, authority: &Authority) -> Result<String> {
-    server(there, SHOP, &["v1", "v2"])?;
+fn set_up_exposing(exposing_mesh: &Mesh, authority: &Authority) -> Result<String> {
+    server(exposing_mesh, SHOP, &["v1", "v2"])?;
     let known = versions() + &strict(SHOP) + "---" + &service(SHOP) + "---";
     let mut resources = String::new();
     for style in STYLES {
         resources += &style.config("ingress", "m1");
         resources += &style.expositions();
     }
-    apply_rendered(there, authority, "m2", &known, &resources)
+    apply_rendered(exposing_mesh, authority, "m2", &known, &resources)
 }
 
 fn set_up_consuming(here: &Mesh, there: &Mesh, authority: &Authority) -> Result<String> {
@@ -119,12 +119,12 @@ pub(crate) fn apply_rendered(
 }
 
 /// Endpoints of the other mesh: its ingress, or in FLAT the pods.
-pub(crate) fn remote_endpoints(there: &Mesh, style: &Style, port: u16) -> Result<Vec<String>> {
+pub(crate) fn remote_endpoints(exposing_mesh: &Mesh, style: &Style, port: u16) -> Result<Vec<String>> {
     if style.ingress {
-        let gateway = gateway_name(there, style, "ingress")?;
-        return Ok(vec![format!("{}:15443", there.wait_address(&style.fed(), &gateway)?)]);
+        let gateway = gateway_name(exposing_mesh, style, "ingress")?;
+        return Ok(vec![format!("{}:15443", exposing_mesh.wait_address(&style.fed(), &gateway)?)]);
     }
-    let pods = there.endpoints(SHOP, "helloworld")?;
+    let pods = exposing_mesh.endpoints(SHOP, "helloworld")?;
     ensure!(pods.len() == 2, "{pods:?}");
     Ok(pods.iter().map(|pod| format!("{pod}:{port}")).collect())
 }

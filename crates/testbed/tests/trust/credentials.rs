@@ -34,8 +34,8 @@ pub(crate) fn bad_crl_is_reported(bed: &Bed) -> Result<()> {
     m2.apply(&relationship_secret(&authority, &own, Some(&authority.issue_crl(&[])?)))?;
     relationship_of("blue").wait(&m2, "CertificateValid", "Fine")?;
     m2.apply(&relationship_secret(&authority, &own, Some("garbage")))?;
-    let said = relationship_of("blue").wait(&m2, "CertificateValid", "CertificateInvalid")?;
-    ensure!(said["message"].as_str().is_some_and(|words| words.contains("data.ca.crl")), "{said}");
+    let condition = relationship_of("blue").wait(&m2, "CertificateValid", "CertificateInvalid")?;
+    ensure!(condition["message"].as_str().is_some_and(|words| words.contains("data.ca.crl")), "{condition}");
     relationship_of("blue").wait(&m2, "Programmed", "Fine")?;
     m2.apply(&relationship_secret(&authority, &own, Some(&authority.issue_crl(&[])?)))?;
     relationship_of("blue").wait(&m2, "CertificateValid", "Fine")?;

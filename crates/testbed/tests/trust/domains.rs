@@ -15,8 +15,8 @@ const CALL: [&str; 2] = ["http", "pass-hello.web:5000"];
 /// m2's sidecars refuse callers of m1, and m2 reports why, until m1's trust domain is an alias of m2's own.
 pub(crate) fn callers_need_an_alias(bed: &Bed) -> Result<()> {
     let World { m1, m2, .. } = World::shared(bed)?;
-    let said = relationship_of("pass").wait(&m2, "TrustDomainNotAccepted", "TrustDomainNotAccepted")?;
-    let words = said["message"].as_str().unwrap_or_default();
+    let condition = relationship_of("pass").wait(&m2, "TrustDomainNotAccepted", "TrustDomainNotAccepted")?;
+    let words = condition["message"].as_str().unwrap_or_default();
     ensure!(words.contains("`trustDomainAliases: [cluster.local]`"), "{words}");
     let short = [&CALL[..], &["--within", "3"]].concat();
     m1.eventually(&client_pod(WEB), &command(&short), |output| output.stderr.contains("503"))?;

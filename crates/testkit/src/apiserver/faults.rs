@@ -86,9 +86,9 @@ impl Fault {
 
     /// Whether the fault applies to this request. Counts the request if its conditions match.
     pub(super) fn apply_to(&mut self, verb: Verb, plural: &str, name: Option<&str>) -> bool {
-        let matches = self.verb.is_none_or(|wanted| wanted == verb)
-            && self.plural.as_deref().is_none_or(|wanted| wanted == plural)
-            && self.name.as_deref().is_none_or(|wanted| Some(wanted) == name);
+        let matches = self.verb.is_none_or(|expected| expected == verb)
+            && self.plural.as_deref().is_none_or(|expected| expected == plural)
+            && self.name.as_deref().is_none_or(|expected| Some(expected) == name);
         if !matches || self.times == 0 {
             return false;
         }

@@ -68,8 +68,8 @@ impl ApiServer {
     }
 
     /// Reads the state under its lock.
-    pub fn read_state<T>(&self, look: impl FnOnce(&ServerState) -> T) -> T {
-        look(&lock(&self.0.state))
+    pub fn read_state<T>(&self, inspect: impl FnOnce(&ServerState) -> T) -> T {
+        inspect(&lock(&self.0.state))
     }
 
     /// Waits until the state meets a condition, which is checked after each request and change.

@@ -288,8 +288,8 @@ impl ServerState {
             json!({"uid": format!("uid-{}", self.version + 1), "creationTimestamp": "2026-01-01T00:00:00Z"});
         let kept = before.map_or(&fresh, |before| &before["metadata"]);
         for field in ["uid", "creationTimestamp", "generation", "resourceVersion", "deletionTimestamp"] {
-            let asked = field == "deletionTimestamp" && object["metadata"][field].is_string();
-            if !asked && let Some(metadata) = object["metadata"].as_object_mut() {
+            let requested = field == "deletionTimestamp" && object["metadata"][field].is_string();
+            if !requested && let Some(metadata) = object["metadata"].as_object_mut() {
                 metadata.remove(field);
             }
             if !kept[field].is_null() {
@@ -350,13 +350,13 @@ fn field_manager(call: &ApiRequest, operation: &'static str) -> (String, &'stati
 }
 
 /// Checks the preconditions of a request: its uid and version, if set, must be those of the object.
-fn check_preconditions(object: &Value, wanted: &Value) -> Result<(), ErrorResponse> {
+fn check_preconditions(object: &Value, preconditions: &Value) -> Result<(), ErrorResponse> {
     for field in ["uid", "resourceVersion"] {
-        if wanted[field].is_string() && wanted[field] != object["metadata"][field] {
+        if preconditions[field].is_string() && preconditions[field] != object["metadata"][field] {
             return refuse(
                 409,
                 "Conflict",
-                format!("{field} in precondition: {}, but it is another", wanted[field]),
+                format!("{field} in precondition: {}, but it is another", preconditions[field]),
             );
         }
     }

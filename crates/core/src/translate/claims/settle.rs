@@ -135,10 +135,10 @@ fn changed_claimants<'a, T: PartialEq>(
     before: &'a ClaimOutcomes<T>,
     after: &'a ClaimOutcomes<T>,
 ) -> impl Iterator<Item = &'a Precedence> {
-    let differs = |here: &ClaimOutcomes<T>, (age, standing): &(Precedence, T)| {
+    let differs = |here: &ClaimOutcomes<T>, (age, outcome): &(Precedence, T)| {
         // Both lists are sorted by precedence.
-        let there = here.binary_search_by(|(other, _)| other.cmp(age)).map(|place| &here[place].1);
-        there.ok() != Some(standing)
+        let found = here.binary_search_by(|(other, _)| other.cmp(age)).map(|place| &here[place].1);
+        found.ok() != Some(outcome)
     };
     let new = after.iter().filter(move |member| differs(before, member));
     let old = before.iter().filter(move |member| differs(after, member));

@@ -62,15 +62,17 @@ fn validated_bindings(
     args: &BindArgs,
     relationships: &KnownRelationships,
 ) -> Result<Vec<Value>, Vec<String>> {
-    let said = |words: String| vec![format!("emcee: {words}")];
-    let known =
-        relationships.find_by_name(&catalogue.relationship).map_err(|error| said(error.to_string()))?;
-    let peer = known.select_peer(args.peer.as_deref()).map_err(|error| said(format!("{error} (--peer)")))?;
-    let selector = relationships.unique_selector(known).map_err(said)?;
+    let to_messages = |words: String| vec![format!("emcee: {words}")];
+    let known = relationships
+        .find_by_name(&catalogue.relationship)
+        .map_err(|error| to_messages(error.to_string()))?;
+    let peer =
+        known.select_peer(args.peer.as_deref()).map_err(|error| to_messages(format!("{error} (--peer)")))?;
+    let selector = relationships.unique_selector(known).map_err(to_messages)?;
     let mut refusals: Vec<_> = catalogue
         .announcements
         .iter()
-        .filter_map(|offer| announcement_refusal(tree, &known.peer_policy, peer, offer))
+        .filter_map(|announcement| announcement_refusal(tree, &known.peer_policy, peer, announcement))
         .collect();
     refusals.extend(closed_namespaces(catalogue, args, known));
     if !refusals.is_empty() {
@@ -81,8 +83,10 @@ fn validated_bindings(
 
 /// Returns one refusal for each namespace that may not use the relationship.
 fn closed_namespaces(catalogue: &ParsedCatalogue, args: &BindArgs, known: &KnownRelationship) -> Vec<String> {
-    let namespaces =
-        catalogue.announcements.iter().map(|offer| args.namespace.as_deref().unwrap_or(&offer.key.namespace));
+    let namespaces = catalogue
+        .announcements
+        .iter()
+        .map(|announcement| args.namespace.as_deref().unwrap_or(&announcement.key.namespace));
     let mut closed: Vec<_> = namespaces.filter_map(|namespace| known.namespace_refusal(namespace)).collect();
     // The document is sorted by namespace, so equal refusals are adjacent.
     closed.dedup();
@@ -92,21 +96,21 @@ fn closed_namespaces(catalogue: &ParsedCatalogue, args: &BindArgs, known: &Known
 /// Returns why the peer may not announce a service, with the line of the document.
 fn announcement_refusal(
     tree: &LocatedValue,
-    terms: &PeerPolicy,
+    policy: &PeerPolicy,
     peer: &str,
-    offer: &Announcement,
+    announcement: &Announcement,
 ) -> Option<String> {
-    let problem = terms.validate(peer, offer).err()?;
+    let problem = policy.validate(peer, announcement).err()?;
     // The document uses the field names of a ServiceBinding.
     let field = problem.field.replacen("identities", "subject_alt_names", 1);
-    let field = format!("paths[/{}].x-emcee.{field}", offer.key);
+    let field = format!("paths[/{}].x-emcee.{field}", announcement.key);
     // A problem with the whole service has an empty field.
     Some(tree.problem_at(field.trim_end_matches('.'), problem.message).to_string())
 }
 
 /// Returns whether the peer's discovery address is known.
-fn is_followed(terms: &PeerPolicy, peer: &str) -> bool {
-    terms.find_peer(peer).is_some_and(|peer| !peer.discovery.is_empty())
+fn is_followed(policy: &PeerPolicy, peer: &str) -> bool {
+    policy.find_peer(peer).is_some_and(|peer| !peer.discovery.is_empty())
 }
 
 /// Builds one binding for each service of the document.
@@ -118,8 +122,12 @@ fn build_bindings(
     is_followed: bool,
 ) -> Vec<Value> {
     let consumer = BindingOptions { namespace: args.namespace.as_deref(), fed_config, peer };
-    let binding = |offer: &Announcement| {
-        if is_followed { dynamic_binding(&offer.key, &consumer) } else { static_binding(offer, &consumer) }
+    let binding = |announcement: &Announcement| {
+        if is_followed {
+            dynamic_binding(&announcement.key, &consumer)
+        } else {
+            static_binding(announcement, &consumer)
+        }
     };
     catalogue.announcements.iter().map(binding).collect()
 }

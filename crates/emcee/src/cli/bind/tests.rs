@@ -100,12 +100,12 @@ async fn an_existing_binding_is_not_overwritten() {
     assert_eq!(again.expect_success(), "unchanged: ServiceBinding default/reviews\n");
     let before = binding_spec(&server, "default", "reviews");
     let other = run_bind(&server, "blue/m3/default/reviews").await.expect_refusal();
-    let (said, next) = other.split_once('\n').expect("two lines");
+    let (message, next) = other.split_once('\n').expect("two lines");
     assert!(
-        said.starts_with("ServiceBinding default/reviews exists already with another spec: spec.peer: "),
-        "{said}"
+        message.starts_with("ServiceBinding default/reviews exists already with another spec: spec.peer: "),
+        "{message}"
     );
-    assert!(said.contains("--name") && next.starts_with("next: "), "{other}");
+    assert!(message.contains("--name") && next.starts_with("next: "), "{other}");
     assert_eq!(binding_spec(&server, "default", "reviews"), before);
 }
 
@@ -178,8 +178,8 @@ fn temp_file(text: &str) -> NamedTempFile {
     file
 }
 
-fn document_file(offers: &[Announcement]) -> NamedTempFile {
-    let document = openapi::build_document("blue", "m1", offers);
+fn document_file(announcements: &[Announcement]) -> NamedTempFile {
+    let document = openapi::build_document("blue", "m1", announcements);
     temp_file(&serde_json::to_string_pretty(&document).expect("JSON"))
 }
 
@@ -200,8 +200,8 @@ async fn bindings_of_a_peer_with_discovery_are_dynamic() {
     let server = server();
     let document = document_file(&[offer("reviews", "203.0.113.7:80"), offer("ratings", "203.0.113.7:80")]);
     let line = format!("--catalogue {} --peer m3", document.path().display());
-    let said = run_bind(&server, &line).await.expect_success();
-    assert_eq!(said, "created: ServiceBinding default/ratings\ncreated: ServiceBinding default/reviews\n");
+    let output = run_bind(&server, &line).await.expect_success();
+    assert_eq!(output, "created: ServiceBinding default/ratings\ncreated: ServiceBinding default/reviews\n");
     let spec = binding_spec(&server, "default", "reviews").expect("it is there");
     assert_eq!(spec["endpoints"], Value::Null);
 }

@@ -66,8 +66,9 @@ impl AdminClientArgs {
     /// Emcee does not answer, is not ready, or does not know the path.
     pub(in crate::cli) fn get_path(&self, path: &str) -> anyhow::Result<AdminResponse> {
         let (status, body) = block_on(async {
-            let talk = timeout(RESPONSE_TIMEOUT, self.admin.send_get(path)).await;
-            talk.map_err(|_| anyhow!("no response within {} s", RESPONSE_TIMEOUT.as_secs()))
+            let response = timeout(RESPONSE_TIMEOUT, self.admin.send_get(path)).await;
+            response
+                .map_err(|_| anyhow!("no response within {} s", RESPONSE_TIMEOUT.as_secs()))
                 .flatten()
                 .with_context(|| format!("{} does not answer{}", self.admin, CONNECT_HINT))
         })?;

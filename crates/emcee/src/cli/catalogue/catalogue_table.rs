@@ -79,9 +79,9 @@ fn announced_row(place: &str, announced: &AnnouncedServiceView) -> Vec<String> {
 /// Returns one row for each service that is announced to the peer.
 fn exposed_rows(relationship: &RelationshipView, peer: &PeerView) -> Vec<Vec<String>> {
     let place = format!("{}/{}", relationship.relationship, peer.name);
-    let of = |offered: &ServiceView| {
-        let mut row = service_row(&place, offered);
-        row.push(refusal_by_peer(&peer.refused_by_peer, offered));
+    let of = |service: &ServiceView| {
+        let mut row = service_row(&place, service);
+        row.push(refusal_by_peer(&peer.refused_by_peer, service));
         row
     };
     peer.offered.iter().map(of).collect()

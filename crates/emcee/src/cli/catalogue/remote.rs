@@ -110,15 +110,15 @@ pub(super) fn run(
         return Ok(ExitStatus::Findings);
     };
     match block_on(async { Ok(query_remote(target, &material).await) })? {
-        Ok(heard) => {
-            console.print_data(&format.format_output(&heard, render_remote)?)?;
+        Ok(catalogue) => {
+            console.print_data(&format.format_output(&catalogue, render_remote)?)?;
             if target.names.is_empty() {
                 console.print_note(format_args!(
                     "note: its certificate carries {}; set --peer-name to require this",
-                    heard.names.join(", ")
+                    catalogue.names.join(", ")
                 ))?;
             }
-            if heard.offered.is_empty() {
+            if catalogue.offered.is_empty() {
                 console.print_note("it announces nothing to this mesh (which it identifies by the names in this mesh's certificate)")?;
             }
             Ok(ExitStatus::Success)
@@ -141,7 +141,7 @@ async fn query_remote(
     // An empty name matches no certificate, so this attempt fails after the CA, the validity and the rest have been
     // checked.
     match collect_announcements(target, material, &[String::new()]).await {
-        Ok(heard) => Ok(heard),
+        Ok(catalogue) => Ok(catalogue),
         Err(trouble) => match name_in_certificate(&trouble) {
             // The second connection verifies the certificate fully, now with its own name.
             Some(name) => collect_announcements(target, material, &[name]).await,
@@ -168,14 +168,15 @@ async fn collect_announcements(
     names: &[String],
 ) -> Result<RemoteCatalogue, UnreachableReason> {
     let name: Arc<str> = target.relationship.into();
-    let wanted = names.iter().map(|name| SubjectAltName::from(name.as_str()));
-    let relationship = Arc::new(TlsRelationship::new(&name, material.clone(), [(REMOTE_PEER, wanted)]));
+    let subject_alt_names = names.iter().map(|name| SubjectAltName::from(name.as_str()));
+    let relationship =
+        Arc::new(TlsRelationship::new(&name, material.clone(), [(REMOTE_PEER, subject_alt_names)]));
     let relationships = [(name, relationship)].into_iter().collect();
     // The senders are only kept alive: relationship and validation stay the same while the command runs.
     let (_relationships, open) = watch::channel(Arc::new(relationships));
     // Accept every announcement: the command shows them and applies none.
     let accept: AnnouncementValidator = Arc::new(|_| Ok(()));
-    let (_judge, judge) = watch::channel(accept);
+    let (_judge, validator) = watch::channel(accept);
     let peer = PeerTarget {
         peer: PeerRef::new(target.relationship, REMOTE_PEER),
         addresses: vec![target.address.clone()],
@@ -184,8 +185,8 @@ async fn collect_announcements(
         restored: Vec::new(),
         budget: None,
     };
-    let mut following = subscribe_to_peer(peer, open, judge);
-    let mut heard = AnnouncementCollector::default();
+    let mut following = subscribe_to_peer(peer, open, validator);
+    let mut collector = AnnouncementCollector::default();
     let silence = target.quiet_period.min(MAX_LISTEN_TIME);
     // `end` is the deadline for the next event. `last` bounds the whole catalogue; it is set once connected.
     let mut end = Instant::now() + FIRST_RESPONSE_TIMEOUT;
@@ -195,8 +196,8 @@ async fn collect_announcements(
             PeerEvent::Connected { .. } => last = Some(Instant::now() + MAX_LISTEN_TIME),
             // `follow` would try again; a command reports the first failure.
             PeerEvent::Unreachable(trouble) => return Err(trouble),
-            PeerEvent::Changed(event) => heard.apply_event(event),
-            PeerEvent::Rejected(refused) => heard.refused = refused,
+            PeerEvent::Changed(event) => collector.apply_event(event),
+            PeerEvent::Rejected(refused) => collector.refused = refused,
         }
         end = Instant::now() + silence;
     }
@@ -204,7 +205,7 @@ async fn collect_announcements(
         let late = ConnectError::TimedOut { what: "connecting", after: FIRST_RESPONSE_TIMEOUT };
         return Err(UnreachableReason::AddressesFailed(vec![(target.address.clone(), late)]));
     }
-    Ok(heard.into_catalogue(target, names))
+    Ok(collector.into_catalogue(target, names))
 }
 
 /// Announcements that have been received so far.
@@ -218,7 +219,9 @@ struct AnnouncementCollector {
 impl AnnouncementCollector {
     fn apply_event(&mut self, event: AnnouncementEvent) {
         match event {
-            AnnouncementEvent::Announced(offer) => drop(self.offered.insert(offer.key.clone(), offer)),
+            AnnouncementEvent::Announced(announcement) => {
+                drop(self.offered.insert(announcement.key.clone(), announcement))
+            }
             AnnouncementEvent::Withdrawn(key) | AnnouncementEvent::Expired(key) => {
                 drop(self.offered.remove(&key))
             }
@@ -240,22 +243,22 @@ impl AnnouncementCollector {
 }
 
 /// Formats the catalogue as tables.
-fn render_remote(heard: &RemoteCatalogue) -> String {
-    let offered = heard.offered.iter().map(|service| {
+fn render_remote(catalogue: &RemoteCatalogue) -> String {
+    let services = catalogue.offered.iter().map(|service| {
         let name = format!("{}/{}", service.namespace, service.name);
         let rest = [service.style.clone(), service.server_name.clone()];
         [name].into_iter().chain(service_cells(service)).chain(rest).collect()
     });
-    let refused = heard.refused.iter().map(|it| vec![it.resource.clone(), it.reason.clone()]);
+    let refused = catalogue.refused.iter().map(|it| vec![it.resource.clone(), it.reason.clone()]);
     let place = [vec![
-        heard.from.clone(),
-        heard.relationship.clone(),
-        heard.names.join(", "),
-        cell_or_dash(&heard.reached_at.join(", ")),
+        catalogue.from.clone(),
+        catalogue.relationship.clone(),
+        catalogue.names.join(", "),
+        cell_or_dash(&catalogue.reached_at.join(", ")),
     ]];
     join_tables([
         build_table(&["FROM", "RELATIONSHIP", "NAMES", "ANNOUNCED ADDRESSES"], place),
-        build_table(&["SERVICE", "PROTOCOL", "PORT", "ENDPOINTS", "STYLE", "SERVER NAME"], offered),
+        build_table(&["SERVICE", "PROTOCOL", "PORT", "ENDPOINTS", "STYLE", "SERVER NAME"], services),
         build_table(&["UNREADABLE", "WHY"], refused),
     ])
 }

@@ -127,9 +127,10 @@ pub(super) fn catalogue_from_snapshot(mut snapshot: ClusterSnapshot) -> SourceCa
     let translation = snapshot.translation();
     // Feed what the statuses record back in, as if the peers had just announced it.
     let remembered = translation.remembered_announcements().into_iter();
-    let announced =
-        remembered.map(|(source, offer)| InputChange::Announcement(source, offer.key.clone(), Some(offer)));
-    let peers = translation.peer_policies().flat_map(|terms| peer_changes(&snapshot, terms));
+    let announced = remembered.map(|(source, announcement)| {
+        InputChange::Announcement(source, announcement.key.clone(), Some(announcement))
+    });
+    let peers = translation.peer_policies().flat_map(|policy| peer_changes(&snapshot, policy));
     let changes = peers.chain(announced).collect();
     snapshot.update(changes);
     let translation = snapshot.translation();
@@ -141,8 +142,8 @@ pub(super) fn catalogue_from_snapshot(mut snapshot: ClusterSnapshot) -> SourceCa
 }
 
 /// Returns the state of each peer of a relationship, according to the status of the MeshFedConfig.
-fn peer_changes(snapshot: &ClusterSnapshot, terms: &PeerPolicy) -> Vec<InputChange> {
-    let status = snapshot.status(&Unit::MeshFedConfig(terms.fed_config.clone()));
+fn peer_changes(snapshot: &ClusterSnapshot, policy: &PeerPolicy) -> Vec<InputChange> {
+    let status = snapshot.status(&Unit::MeshFedConfig(policy.fed_config.clone()));
     let status: MeshFedConfigStatus =
         status.and_then(|status| serde_json::from_value(status).ok()).unwrap_or_default();
     let peer = |peer: emcee_api::PeerStatus| {
@@ -152,9 +153,9 @@ fn peer_changes(snapshot: &ClusterSnapshot, terms: &PeerPolicy) -> Vec<InputChan
             (true, _) => PeerConnection::Connected(since),
             (false, error) => PeerConnection::Unreachable { since, error },
         };
-        let source = PeerKey::new(terms.fed_config.clone(), &peer.name);
+        let source = PeerKey::new(policy.fed_config.clone(), &peer.name);
         InputChange::Peer(source, Some(PeerSyncState { connection, ..PeerSyncState::PENDING }))
     };
     // The status may still list peers that the spec no longer has.
-    status.peers.into_iter().filter(|peer| terms.find_peer(&peer.name).is_some()).map(peer).collect()
+    status.peers.into_iter().filter(|peer| policy.find_peer(&peer.name).is_some()).map(peer).collect()
 }

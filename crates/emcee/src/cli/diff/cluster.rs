@@ -85,16 +85,16 @@ async fn adopt_live_metadata(client: &Client, document: &mut ManifestDocument) -
     if document.group() != GROUP {
         return Ok(());
     }
-    let there = read::get_metadata(client, &document.kind, &inputs::document_key(document)).await?;
+    let live = read::get_metadata(client, &document.kind, &inputs::document_key(document)).await?;
     let Some(metadata) = document.value.get_mut("metadata").and_then(Value::as_object_mut) else {
         return Ok(());
     };
-    match there {
-        Some(there) => {
-            metadata.insert("uid".into(), there.uid.into());
-            let created = serde_json::to_value(there.creation_timestamp).context("failed to read a time")?;
+    match live {
+        Some(live) => {
+            metadata.insert("uid".into(), live.uid.into());
+            let created = serde_json::to_value(live.creation_timestamp).context("failed to read a time")?;
             metadata.insert("creationTimestamp".into(), created);
-            metadata.insert("generation".into(), there.generation.into());
+            metadata.insert("generation".into(), live.generation.into());
         }
         None => {
             metadata.insert("creationTimestamp".into(), Timestamp::now().to_string().into());

@@ -57,13 +57,14 @@ impl BundleFile {
     /// Returns why the peer may not announce a service, with file and line.
     pub(super) fn announcement_refusal(
         &self,
-        terms: &PeerPolicy,
+        policy: &PeerPolicy,
         peer: &str,
-        offer: &Announcement,
+        announcement: &Announcement,
     ) -> Option<String> {
-        let problem = terms.validate(peer, offer).err()?;
-        let documents = || self.documents.iter().filter(|document| describes_service(document, &offer.key));
-        let place = match problem_host(&problem, offer) {
+        let problem = policy.validate(peer, announcement).err()?;
+        let documents =
+            || self.documents.iter().filter(|document| describes_service(document, &announcement.key));
+        let place = match problem_host(&problem, announcement) {
             // A service has one document for each address type; search the one that contains the address.
             Some(host) => documents().find_map(|document| Some((document, address_field(document, &host)?))),
             None => documents().next().map(|document| (document, annotation_field(&problem.field))),
@@ -74,7 +75,7 @@ impl BundleFile {
                 let field = Some(field.as_str()).filter(|field| !field.is_empty());
                 document.problem_at(field, problem.message).to_string()
             }
-            None => format!("service {}: {problem}", offer.key),
+            None => format!("service {}: {problem}", announcement.key),
         })
     }
 }
@@ -86,9 +87,9 @@ fn describes_service(document: &ManifestDocument, service: &ObjectKey) -> bool {
 }
 
 /// Returns the host of the endpoint that a problem is about. `None` if it is about another field.
-fn problem_host(problem: &ResourceProblem, offer: &Announcement) -> Option<String> {
+fn problem_host(problem: &ResourceProblem, announcement: &Announcement) -> Option<String> {
     let index = problem.field.strip_prefix("endpoints[")?.strip_suffix(']')?;
-    Some(offer.endpoints.get(index.parse::<usize>().ok()?)?.host.to_string())
+    Some(announcement.endpoints.get(index.parse::<usize>().ok()?)?.host.to_string())
 }
 
 /// Returns the field that contains the host. `None` if no address of the document matches it.

@@ -50,12 +50,12 @@ fn offer(name: &str, endpoint: &str) -> Announcement {
     }
 }
 
-fn write_bundle(offers: &[Announcement], exported_at: &str) -> NamedTempFile {
+fn write_bundle(announcements: &[Announcement], exported_at: &str) -> NamedTempFile {
     let bundle = Bundle {
         relationship: "blue".to_owned(),
         mesh: Some("m2".to_owned()),
         exported_at: exported_at.parse().expect("a time"),
-        announcements: offers.to_vec(),
+        announcements: announcements.to_vec(),
     };
     let slices = bundle::write(&bundle).expect("it can be written");
     let mut file = NamedTempFile::new().expect("a file");
@@ -86,8 +86,8 @@ async fn run_import(server: &ApiServer, file: &NamedTempFile, more: &str) -> Com
 async fn a_binding_contains_everything_in_the_file() {
     let server = ApiServer::new();
     let file = write_bundle(&[offer("reviews", "203.0.113.7:80")], EARLY);
-    let said = run_import(&server, &file, "-n shop").await.expect_success();
-    assert_eq!(said, "created: ServiceBinding shop/reviews\n");
+    let output = run_import(&server, &file, "-n shop").await.expect_success();
+    assert_eq!(output, "created: ServiceBinding shop/reviews\n");
     let binding = server.get(BINDINGS, "shop", "reviews").expect("it is there");
     let expected = json!({"name": "reviews", "namespace": "default", "mesh_fed_config_selector": {"fed-config": "blue"},
         "peer": "m2", "port": 9080, "protocol": "http", "endpoints": ["203.0.113.7:80"],
@@ -102,15 +102,15 @@ async fn a_newer_file_updates_an_earlier_import_and_an_older_one_is_refused() {
         write_bundle(&[offer("reviews", "203.0.113.7:80"), offer("ratings", "203.0.113.7:80")], EARLY);
     let late = write_bundle(&[offer("reviews", "203.0.113.8:80")], LATE);
     run_import(&server, &early, "").await.expect_success();
-    let said = run_import(&server, &late, "").await;
+    let result = run_import(&server, &late, "").await;
     assert!(
-        said.err.contains(
+        result.err.contains(
             "warning: ServiceBinding default/ratings is from an earlier file and not in this one: it is kept"
         ),
         "{}",
-        said.err
+        result.err
     );
-    assert_eq!(said.expect_success(), "changed: ServiceBinding default/reviews\n");
+    assert_eq!(result.expect_success(), "changed: ServiceBinding default/reviews\n");
     let endpoints =
         || server.get(BINDINGS, "default", "reviews").expect("it is there")["spec"]["endpoints"].clone();
     assert_eq!(endpoints(), json!(["203.0.113.8:80"]));
@@ -139,15 +139,15 @@ async fn a_binding_of_another_manager_is_kept() {
     let api = kube::Api::<kube::api::DynamicObject>::namespaced_with(client, "default", &kind);
     api.create(&kube::api::PostParams::default(), &own).await.expect("it is created");
     let file = write_bundle(&[offer("reviews", "203.0.113.7:80"), offer("ratings", "203.0.113.7:80")], EARLY);
-    let said = run_import(&server, &file, "").await;
+    let result = run_import(&server, &file, "").await;
     assert_eq!(
-        (said.outcome, said.out.as_str()),
+        (result.outcome, result.out.as_str()),
         (ExitStatus::Findings, "created: ServiceBinding default/ratings\n")
     );
     assert!(
-        said.err.starts_with("ServiceBinding default/reviews exists and was not imported: "),
+        result.err.starts_with("ServiceBinding default/reviews exists and was not imported: "),
         "{}",
-        said.err
+        result.err
     );
     assert_eq!(server.get(BINDINGS, "default", "reviews").expect("it is there")["spec"]["port"], 1);
 }

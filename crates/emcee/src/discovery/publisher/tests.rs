@@ -37,7 +37,7 @@ fn policy(relationship: &str, peers: &[&str]) -> Arc<PeerPolicy> {
 }
 
 fn announcement_for(relationship: &str, name: &str, peers: &[&str]) -> AddressedAnnouncement {
-    let offer = Announcement {
+    let announcement = Announcement {
         key: ObjectKey::new("shop", name),
         mode: Mode::Boundary,
         server_name: names::server_name(name, "shop", relationship),
@@ -49,11 +49,7 @@ fn announcement_for(relationship: &str, name: &str, peers: &[&str]) -> Addressed
         root_hash: None,
     };
     let peers = peers.iter().map(|peer| (*peer).to_owned()).collect();
-    AddressedAnnouncement {
-        fed_config: ObjectKey::new(relationship, relationship),
-        peers,
-        announcement: offer,
-    }
+    AddressedAnnouncement { fed_config: ObjectKey::new(relationship, relationship), peers, announcement }
 }
 
 struct PublisherFixture {
@@ -64,11 +60,11 @@ struct PublisherFixture {
 impl PublisherFixture {
     fn with_relationships(relationships: &[&str]) -> Self {
         let announcer = Arc::new(SharedCache::new());
-        let mut board = Publisher::new(Arc::clone(&announcer), Vec::new());
+        let mut publisher = Publisher::new(Arc::clone(&announcer), Vec::new());
         for name in relationships {
-            board.set_policy(&ObjectKey::new(name, name), Some(policy(name, &["m2", "m3"])));
+            publisher.set_policy(&ObjectKey::new(name, name), Some(policy(name, &["m2", "m3"])));
         }
-        Self { publisher: board, announcer }
+        Self { publisher, announcer }
     }
 
     /// Number of announcements that a peer may see.
@@ -136,8 +132,8 @@ fn a_name_that_moves_to_another_exposition_stays_announced() {
 fn closing_a_relationship_removes_only_its_own_announcements() {
     let mut fixture = PublisherFixture::with_relationships(&["blue", "yellow"]);
     for relationship in ["blue", "yellow"] {
-        let offered = vec![announcement_for(relationship, "a", &["m2", "m3"])];
-        fixture.publisher.set_announcements(vec![(exposition(relationship), offered)]);
+        let announcements = vec![announcement_for(relationship, "a", &["m2", "m3"])];
+        fixture.publisher.set_announcements(vec![(exposition(relationship), announcements)]);
     }
     fixture.publisher.set_policy(&ObjectKey::new("blue", "blue"), None);
     assert_eq!([fixture.count_visible_to("blue", "m2"), fixture.count_visible_to("yellow", "m2")], [0, 1]);

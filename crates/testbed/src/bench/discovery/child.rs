@@ -41,8 +41,8 @@ impl BenchProcess {
     }
 
     pub(super) fn send_line(&mut self, line: &str) -> Result<()> {
-        let told = writeln!(self.stdin, "{line}").and_then(|()| self.stdin.flush());
-        told.with_context(|| format!("{} has exited", self.name))
+        let sent = writeln!(self.stdin, "{line}").and_then(|()| self.stdin.flush());
+        sent.with_context(|| format!("{} has exited", self.name))
     }
 
     /// Reads the next line, which must start with `word`; returns the rest of it.
@@ -68,8 +68,8 @@ impl BenchProcess {
 
     /// Reads when the last subscriber was done, and how many resources all of them received.
     pub(super) fn read_done(&mut self) -> Result<(Moment, usize)> {
-        let said = self.read_reply("done")?;
-        let (at, resources) = said.split_once(' ').context("\"done\" must be followed by two numbers")?;
+        let reply = self.read_reply("done")?;
+        let (at, resources) = reply.split_once(' ').context("\"done\" must be followed by two numbers")?;
         Ok((Moment(at.parse()?), resources.parse()?))
     }
 

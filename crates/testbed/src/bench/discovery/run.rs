@@ -72,8 +72,8 @@ impl ServerWithSubscribers {
         let before = memory_usage(server.pid())?;
         let mut pair = Self { subscribers, server, size };
         let sync = pair.run_on_subscribers("sync")?;
-        let wanted = size.services * size.subscribers;
-        ensure!(sync.resources == wanted, "{role}: {} resources arrived, not {wanted}", sync.resources);
+        let expected = size.services * size.subscribers;
+        ensure!(sync.resources == expected, "{role}: {} resources arrived, not {expected}", sync.resources);
         std::thread::sleep(idle);
         let idle = memory_usage(pair.server.pid())?;
         Ok((pair, ServerOutcome { before, sync, idle, changes: Vec::new() }))
@@ -95,8 +95,8 @@ impl ServerWithSubscribers {
         self.server.send_line(&format!("change {number}"))?;
         let changed = self.server.read_moment("changed")?;
         let (done, resources) = self.subscribers.read_done()?;
-        let wanted = self.size.subscribers;
-        ensure!(resources == wanted, "{resources} resources arrived with one change, not {wanted}");
+        let expected = self.size.subscribers;
+        ensure!(resources == expected, "{resources} resources arrived with one change, not {expected}");
         let processor = processor_time(&[self.server.pid()]).saturating_sub(used);
         Ok(PhaseOutcome { elapsed: done.since(changed)?, processor, resources })
     }

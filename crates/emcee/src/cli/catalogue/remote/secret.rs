@@ -63,15 +63,15 @@ fn identity_from_file(place: &str, console: &mut Console<'_>) -> anyhow::Result<
     let mut problems = reading.problems.clone();
     // Ignore other documents, so that a file with a whole mesh can be used.
     let secrets: Vec<_> = reading.documents.into_iter().filter(|it| it.kind == "Secret").collect();
-    let mut intake = DocumentInputs::from_documents(&secrets, "cluster.local");
-    problems.append(&mut intake.refusals);
+    let mut inputs = DocumentInputs::from_documents(&secrets, "cluster.local");
+    problems.append(&mut inputs.refusals);
     for problem in &problems {
         console.print_error(problem)?;
     }
     if !problems.is_empty() {
         return Ok(None);
     }
-    match intake.credentials.as_slice() {
+    match inputs.credentials.as_slice() {
         [(document, credential)] => {
             let problem = credential.problem_at(Timestamp::now());
             let problem = problem.map(|(field, words)| document.problem_at(Some(&field), words));

@@ -62,8 +62,8 @@ impl RemoteMesh {
         let announcer = Arc::new(SharedCache::new());
         let m1 = PeerVisibility::Peers([Arc::from("m1")].into());
         for service in ["reviews", "ratings"] {
-            let offered = announcer.try_update(|cache| cache.announce("blue", &offer(service), &m1));
-            offered.expect("it can be announced");
+            let result = announcer.try_update(|cache| cache.announce("blue", &offer(service), &m1));
+            result.expect("it can be announced");
         }
         announcer.mark_synced();
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -99,10 +99,11 @@ async fn query(
 #[tokio::test]
 async fn announcements_to_this_mesh_are_printed() {
     let m2 = RemoteMesh::start().await;
-    let heard = query(&m2.address, "blue", &own_identity(), &["m2.blue.example"]).await.expect("it answers");
-    let services: Vec<_> = heard.offered.iter().map(|service| &*service.name).collect();
+    let catalogue =
+        query(&m2.address, "blue", &own_identity(), &["m2.blue.example"]).await.expect("it answers");
+    let services: Vec<_> = catalogue.offered.iter().map(|service| &*service.name).collect();
     assert_eq!(services, ["ratings", "reviews"]);
-    let table = render_remote(&heard);
+    let table = render_remote(&catalogue);
     assert!(
         table.contains("default/reviews  http      9080  203.0.113.7:15443  BOUNDARY  reviews.default.blue.emcee.internal"),
         "{table}"
@@ -112,16 +113,16 @@ async fn announcements_to_this_mesh_are_printed() {
 #[tokio::test]
 async fn without_peer_names_the_name_is_read_from_the_certificate() {
     let m2 = RemoteMesh::start().await;
-    let heard = query(&m2.address, "blue", &own_identity(), &[]).await.expect("it answers");
-    assert_eq!((heard.names, heard.offered.len()), (vec!["m2.example".to_owned()], 2));
+    let catalogue = query(&m2.address, "blue", &own_identity(), &[]).await.expect("it answers");
+    assert_eq!((catalogue.names, catalogue.offered.len()), (vec!["m2.example".to_owned()], 2));
 }
 
 #[tokio::test]
 async fn a_mesh_without_announcements_gets_an_empty_catalogue() {
     let m2 = RemoteMesh::start().await;
     let m3 = material(&issue_certificate(&Leaf::dns("m3.example")));
-    let heard = query(&m2.address, "blue", &m3, &["m2.example"]).await.expect("it answers");
-    assert_eq!(heard.offered, []);
+    let catalogue = query(&m2.address, "blue", &m3, &["m2.example"]).await.expect("it answers");
+    assert_eq!(catalogue.offered, []);
 }
 
 #[tokio::test]

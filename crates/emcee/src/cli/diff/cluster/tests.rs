@@ -111,10 +111,10 @@ async fn an_object_that_is_not_managed_by_emcee_is_reported() {
     server.put("serviceentries.networking.istio.io", foreign);
     let ran = run_diff(&server, &[static_binding("details", "203.0.113.7:15443")]).await;
     assert_eq!(lines(&ran.out, "+ ServiceEntry ").len(), 0, "{}", ran.out);
-    let said = format!(
+    let expected = format!(
         "left unchanged: ServiceEntry shop/{entry} exists and is not managed by Emcee (rename or delete it)\n"
     );
-    assert!(ran.err.ends_with(&said), "{}", ran.err);
+    assert!(ran.err.ends_with(&expected), "{}", ran.err);
     assert!(server.read_state(|state| state.count(Verb::Get)) > 0);
 }
 
