@@ -7,45 +7,45 @@ use anyhow::Result;
 use crate::bed;
 use crate::command::{cargo, run as run_command};
 
-/// What to measure.
+/// The benchmark to run.
 #[derive(clap::Subcommand)]
-pub(crate) enum Args {
-    /// Emcee as a controller on a real API server, against a raw client (as root). Writes docs/benchmarks.md.
-    Controller(Controller),
-    /// Emcee's discovery server with many subscribers, against a bare tonic server. Writes docs/benchmarks.md.
-    Discovery(Discovery),
-    /// From an exposition in one mesh to its import in another, on two real API servers (as root). Writes
-    /// docs/benchmarks.md.
-    Imports(Imports),
+pub(crate) enum BenchCommand {
+    /// Measure Emcee as a controller on a real API server, against a raw client (as root). Writes docs/benchmarks.md.
+    Controller(ControllerBenchArgs),
+    /// Measure Emcee's discovery server with many subscribers, against a bare tonic server. Writes docs/benchmarks.md.
+    Discovery(DiscoveryBenchArgs),
+    /// Measure the time from an exposition in one mesh to its import in another, on two real API servers (as root).
+    /// Writes docs/benchmarks.md.
+    Imports(ImportBenchArgs),
 }
 
 #[derive(clap::Args)]
-pub(crate) struct Controller {
-    /// So many expositions, and as many bindings, and the page stays as it is; may be given more than once.
+pub(crate) struct ControllerBenchArgs {
+    /// Number of expositions, with as many bindings; repeatable. The page is then not written.
     #[arg(long = "size", value_name = "NUMBER")]
     sizes: Vec<usize>,
 }
 
 #[derive(clap::Args)]
-pub(crate) struct Discovery {
-    /// So many services to so many subscribers, and the page stays as it is; may be given more than once.
+pub(crate) struct DiscoveryBenchArgs {
+    /// Number of services, and of subscribers to them; repeatable. The page is then not written.
     #[arg(long = "size", value_name = "SERVICESxSUBSCRIBERS")]
     sizes: Vec<String>,
 }
 
 #[derive(clap::Args)]
-pub(crate) struct Imports {
-    /// So many services, and the page stays as it is.
+pub(crate) struct ImportBenchArgs {
+    /// Number of services. The page is then not written.
     #[arg(long, value_name = "NUMBER")]
     services: Option<u16>,
 }
 
-/// Builds the programs as they are released, and measures.
-pub(crate) fn run(args: &Args) -> ExitCode {
+/// Builds the programs in release mode, and measures.
+pub(crate) fn run(args: &BenchCommand) -> ExitCode {
     let done = match args {
-        Args::Controller(controller) => controller.run(),
-        Args::Discovery(discovery) => discovery.run(),
-        Args::Imports(imports) => imports.run(),
+        BenchCommand::Controller(controller) => controller.run(),
+        BenchCommand::Discovery(discovery) => discovery.run(),
+        BenchCommand::Imports(imports) => imports.run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -56,45 +56,45 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     }
 }
 
-impl Controller {
+impl ControllerBenchArgs {
     fn run(&self) -> Result<()> {
-        let mut command = testbed()?;
-        command.args(["bench", "controller", "--emcee"]).arg(bed::released("emcee")?);
-        measure(command, "--size", &self.sizes)
+        let mut command = testbed_command()?;
+        command.args(["bench", "controller", "--emcee"]).arg(bed::release_program("emcee")?);
+        run_benchmark(command, "--size", &self.sizes)
     }
 }
 
-impl Imports {
+impl ImportBenchArgs {
     fn run(&self) -> Result<()> {
-        let mut command = testbed()?;
-        command.args(["bench", "imports", "--emcee"]).arg(bed::released("emcee")?);
-        measure(command, "--services", self.services.as_slice())
+        let mut command = testbed_command()?;
+        command.args(["bench", "imports", "--emcee"]).arg(bed::release_program("emcee")?);
+        run_benchmark(command, "--services", self.services.as_slice())
     }
 }
 
-impl Discovery {
+impl DiscoveryBenchArgs {
     fn run(&self) -> Result<()> {
-        let mut command = testbed()?;
-        build(&["--package", "emcee-discovery", "--example", "benchmark"])?;
-        command.args(["bench", "discovery", "--program"]).arg(bed::released("examples/benchmark")?);
-        measure(command, "--size", &self.sizes)
+        let mut command = testbed_command()?;
+        build_release(&["--package", "emcee-discovery", "--example", "benchmark"])?;
+        command.args(["bench", "discovery", "--program"]).arg(bed::release_program("examples/benchmark")?);
+        run_benchmark(command, "--size", &self.sizes)
     }
 }
 
-/// With `emcee` in any case: alone, its dependencies would have other features, and be built once more.
-fn testbed() -> Result<Command> {
-    build(&["--package", "emcee", "--package", "emcee-testbed"])?;
-    Ok(Command::new(bed::released("emcee-testbed")?))
+/// Always builds `emcee` as well: built separately, its dependencies would have other features, and be built twice.
+fn testbed_command() -> Result<Command> {
+    build_release(&["--package", "emcee", "--package", "emcee-testbed"])?;
+    Ok(Command::new(bed::release_program("emcee-testbed")?))
 }
 
-fn build(what: &[&str]) -> Result<()> {
+fn build_release(what: &[&str]) -> Result<()> {
     run_command(&mut cargo(&[&["build", "--locked", "--release"], what].concat()))
 }
 
-/// Only the usual sizes are for the page.
-fn measure(mut command: Command, flag: &str, sizes: &[impl ToString]) -> Result<()> {
+/// Runs the benchmark. The page is only written for the default sizes.
+fn run_benchmark(mut command: Command, flag: &str, sizes: &[impl ToString]) -> Result<()> {
     if sizes.is_empty() {
-        command.arg("--page").arg(bed::workspace()?.join("docs/benchmarks.md"));
+        command.arg("--page").arg(bed::workspace_root()?.join("docs/benchmarks.md"));
     }
     for size in sizes {
         command.args([flag, &size.to_string()]);

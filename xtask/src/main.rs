@@ -1,4 +1,4 @@
-//! The project's own chores: `cargo xtask test` is what has to pass before a change lands.
+//! The tasks of the project. `cargo xtask test` must pass before a change is merged.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command for people: it prints its result")]
 
 mod bed;
@@ -11,20 +11,20 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-/// The project's own chores.
+/// Tasks of the project
 #[derive(Parser)]
 #[command(name = "cargo xtask", version)]
 enum Xtask {
-    /// Run everything that has to pass before a change lands, step by step.
-    Test(test::Args),
-    /// Real meshes on this machine: up, down, exec, logs, doctor, build (crates/testbed).
-    Bed(bed::Args),
-    /// Measure what needs a cluster.
+    /// Run all checks that must pass before a change is merged, step by step.
+    Test(test::TestArgs),
+    /// Run real meshes on this machine: up, down, exec, logs, doctor, build (crates/testbed).
+    Bed(bed::BedArgs),
+    /// Run a benchmark that `cargo bench` cannot run.
     #[command(subcommand)]
-    Bench(bench::Args),
-    /// Show what only a long run can.
+    Bench(bench::BenchCommand),
+    /// Run a proof: an experiment that takes long.
     #[command(subcommand)]
-    Proof(proof::Args),
+    Proof(proof::ProofCommand),
 }
 
 fn main() -> ExitCode {

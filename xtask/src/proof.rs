@@ -1,4 +1,4 @@
-//! `cargo xtask proof`: what only a long run with the released program can show.
+//! `cargo xtask proof`: experiments that need a long run with the release build.
 
 use std::fs;
 use std::process::{Command, ExitCode};
@@ -9,16 +9,16 @@ use anyhow::Result;
 use crate::bed;
 use crate::command::{cargo, output_of, run as run_command};
 
-/// What to show.
+/// The proof to run.
 #[derive(clap::Subcommand)]
-pub(crate) enum Args {
-    /// Emcee under attacks from the network: probes, another relationship's changes, memory. Writes docs/proofs/attacks.md.
-    Attacks(Attacks),
+pub(crate) enum ProofCommand {
+    /// Attack Emcee from the network: probes, another relationship's changes, memory. Writes docs/proofs/attacks.md.
+    Attacks(AttacksArgs),
 }
 
 #[derive(clap::Args)]
-pub(crate) struct Attacks {
-    /// How long each attack lasts, and how long is measured without it. With another than 30 the page stays as it is.
+pub(crate) struct AttacksArgs {
+    /// Length of each attack, and of the measurement without it. The page is only written for the default, 30.
     #[arg(long, default_value_t = LONG)]
     seconds: u16,
 }
@@ -28,16 +28,17 @@ const LONG: u16 = 30;
 const WHAT: &str = "\
 # Under attack from the network
 
-What others notice while strangers attack the ports that they reach: `cargo xtask proof attacks`, on loopback. Emcee (two
-relationships, `run --dir`, looked at each 20 ms; for reviews the webhook and the probe port in one process) has one
-processor, attackers and those who measure the other. Each figure is of the same time without the attack and with it. It
-holds when each `/live` is answered within 1 s, the p99 from a change of yellow to its arrival at yellow's peer is below
-twice that without the attack (or 50 ms), and memory stays below 256 MiB.
+`cargo xtask proof attacks` measures, on loopback, what other clients notice while unauthenticated clients attack the ports
+that they can reach. Emcee has one processor: two relationships with `run --dir`, scanned every 20 ms; for admission
+reviews, the webhook and the probe port in one process. The attackers and the measuring clients have the other processor.
+Each figure is measured for the same time without the attack and with it. Emcee withstands an attack if it answers each
+`/live` within 1 s, if the p99 from a change in relationship yellow to its arrival at yellow's peer is less than twice the
+value without the attack (or below 50 ms), and if memory stays below 256 MiB.
 ";
 
-/// Runs it, and writes the page if all of it holds.
-pub(crate) fn run(args: &Args) -> ExitCode {
-    let Args::Attacks(attacks) = args;
+/// Runs the proof. Writes the page if every check holds.
+pub(crate) fn run(args: &ProofCommand) -> ExitCode {
+    let ProofCommand::Attacks(attacks) = args;
     match attacks.run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -47,9 +48,9 @@ pub(crate) fn run(args: &Args) -> ExitCode {
     }
 }
 
-impl Attacks {
+impl AttacksArgs {
     fn run(&self) -> Result<()> {
-        let pages = bed::workspace()?.join("docs/proofs");
+        let pages = bed::workspace_root()?.join("docs/proofs");
         let table = pages.join("attacks.table");
         fs::create_dir_all(&pages)?;
         let mut command =
@@ -66,7 +67,7 @@ impl Attacks {
         let commit = output_of(Command::new("git").args(["rev-parse", "--short=12", "HEAD"]))?;
         let date = output_of(Command::new("date").args(["-u", "+%Y-%m-%d %H:%M UTC"]))?;
         let facts = format!(
-            "Commit {}, {}, {} s for each attack and without it, {:.0} s in all with the build, {} processors.",
+            "Commit {}, {}, {} s with and without each attack, {:.0} s in total with the build, {} processors.",
             commit.trim(),
             date.trim(),
             self.seconds,

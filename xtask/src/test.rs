@@ -1,10 +1,11 @@
-//! `cargo xtask test`: steps in the order in which they are cheapest to fail.
+//! `cargo xtask test`: runs the steps, those that fail fastest first.
 
 mod deny;
+mod language;
 mod openapi;
 mod static_binary;
 mod steps;
-mod tally;
+mod test_counts;
 
 use std::process::ExitCode;
 use std::time::Instant;
@@ -12,73 +13,75 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 
 use self::steps::{STEPS, Step};
-use self::tally::Tally;
+use self::test_counts::TestCounts;
 
-/// What to run.
+/// The steps to run.
 #[derive(clap::Args)]
-pub(crate) struct Args {
-    /// Run this step only; may be given more than once.
+pub(crate) struct TestArgs {
+    /// Run only this step; repeatable.
     #[arg(long, value_name = "STEP", value_parser = step_names())]
     only: Vec<String>,
-    /// Name the steps and run none.
+    /// List the steps without running them.
     #[arg(long)]
     list: bool,
 }
 
-/// Runs the chosen steps and says how it went; the last line counts the tests.
-pub(crate) fn run(args: &Args) -> ExitCode {
-    let chosen: Vec<_> = STEPS.iter().filter(|step| args.chooses(step)).collect();
+/// Runs the chosen steps, and reports the result. The last line counts the tests.
+pub(crate) fn run(args: &TestArgs) -> ExitCode {
+    let chosen: Vec<_> = STEPS.iter().filter(|step| args.selects(step)).collect();
     if args.list {
         for step in chosen {
             println!("{:10} {}", step.name, step.about);
         }
         return ExitCode::SUCCESS;
     }
-    let mut tally = Tally::default();
-    match run_steps(&chosen, &mut tally) {
+    let mut counts = TestCounts::default();
+    match run_steps(&chosen, &mut counts) {
         Ok(()) => {
-            print_totals(&tally);
+            print_totals(&counts);
             ExitCode::SUCCESS
         }
         Err(error) => {
             eprintln!("error: {error:#}");
-            // Another step's failure below "0 failed" would read like a success.
-            if tally.failed > 0 {
-                print_totals(&tally);
+            // After the failure of another step, totals with "0 failed" would read like a success.
+            if counts.failed > 0 {
+                print_totals(&counts);
             }
             ExitCode::FAILURE
         }
     }
 }
 
-/// Up to the first step that fails.
-fn run_steps(steps: &[&Step], tally: &mut Tally) -> Result<()> {
+/// Stops at the first step that fails.
+fn run_steps(steps: &[&Step], counts: &mut TestCounts) -> Result<()> {
     let begun = Instant::now();
-    steps.iter().try_for_each(|step| timed(step, tally))?;
+    steps.iter().try_for_each(|step| run_step(step, counts))?;
     println!("\nAll steps passed in {:.0} s.", begun.elapsed().as_secs_f64());
     Ok(())
 }
 
-fn timed(step: &Step, tally: &mut Tally) -> Result<()> {
+fn run_step(step: &Step, counts: &mut TestCounts) -> Result<()> {
     println!("\n==> {}: {}", step.name, step.about);
     let begun = Instant::now();
-    let result = (step.run)(tally);
+    let result = (step.run)(counts);
     let verdict = if result.is_ok() { "passed in" } else { "FAILED after" };
     println!("<== {}: {verdict} {:.1} s", step.name, begun.elapsed().as_secs_f64());
-    result.with_context(|| format!("step `{0}` failed (again: cargo xtask test --only {0})", step.name))
+    result.with_context(|| {
+        format!("step `{0}` failed (to run it again: cargo xtask test --only {0})", step.name)
+    })
 }
 
-fn print_totals(tally: &Tally) {
-    if tally.ignored > 0 {
-        println!("{} ignored.", tally.ignored);
+fn print_totals(counts: &TestCounts) {
+    if counts.ignored > 0 {
+        println!("{} ignored.", counts.ignored);
     }
-    if tally.is_complete() {
-        println!("{} passed, {} failed", tally.passed, tally.failed);
+    if counts.is_complete() {
+        println!("{} passed, {} failed", counts.passed, counts.failed);
     }
 }
 
-impl Args {
-    fn chooses(&self, step: &Step) -> bool {
+impl TestArgs {
+    fn selects(&self, step: &Step) -> bool {
         self.only.is_empty() || self.only.iter().any(|name| name == step.name)
     }
 }

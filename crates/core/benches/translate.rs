@@ -87,10 +87,10 @@ fn print_table() {
     let mut first = None;
     for services in [1_000, 10_000, 100_000] {
         let changes = mesh_changes(services);
-        let rounds = if services > 10_000 { 3 } else { 7 };
+        let repetitions = if services > 10_000 { 3 } else { 7 };
         let (mut ours, mut yardstick) = (Vec::new(), Vec::new());
         let mut translation = Translation::from_changes(file_settings(), changes.clone());
-        for _ in 0..rounds {
+        for _ in 0..repetitions {
             let input = changes.clone();
             // The translation builds objects on request, so the request is part of the measured work.
             ours.push(measure_time(|| {

@@ -1,4 +1,4 @@
-//! `cargo-deny` with the rules of `deny.toml`.
+//! Runs `cargo-deny` with the rules of `deny.toml`.
 
 use std::env;
 use std::ffi::OsStr;
@@ -10,49 +10,49 @@ use anyhow::Result;
 
 use crate::command::{cache_folder, cargo, output_of, run, run_within};
 
-/// Pinned, so that a new release cannot fail an old commit.
+/// Pinned, so that a new release cannot make an old commit fail.
 const VERSION: &str = "0.20.2";
 
-/// The tool's release profile takes minutes to optimize what runs for a second here.
+/// The tool's release profile spends minutes on optimizing a program that runs for a second here.
 const FAST_BUILD: [(&str, &str); 3] = [
     ("CARGO_PROFILE_RELEASE_LTO", "off"),
     ("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16"),
     ("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1"),
 ];
 
-/// The database of advisories is a git repository, and not every network lets us reach it.
-const TIME_FOR_ADVISORIES: Duration = Duration::from_mins(2);
+/// Time limit for the advisory database, a git repository that is not reachable from every network.
+const FETCH_TIMEOUT: Duration = Duration::from_mins(2);
 
-/// Bans, licences and sources must hold; and no dependency may have an advisory that `deny.toml` does not name, wherever
-/// the database of advisories can be fetched.
+/// Checks bans, licences and sources. If the advisory database can be fetched, also checks that no dependency has an
+/// advisory that `deny.toml` does not list.
 pub(super) fn check() -> Result<()> {
-    let tool = installed()?;
+    let tool = install_pinned()?;
     let deny = |args: &[&str]| {
         let mut command = Command::new(&tool);
         command.args(["--locked", "--workspace"]).args(args);
         command
     };
     run(&mut deny(&["check", "bans", "licenses", "sources"]))?;
-    enforce(
-        || run_within(&mut deny(&["fetch", "db"]), TIME_FOR_ADVISORIES),
+    check_if_fetched(
+        || run_within(&mut deny(&["fetch", "db"]), FETCH_TIMEOUT),
         || run(&mut deny(&["check", "--disable-fetch", "advisories"])),
     )
 }
 
-/// Apart from each other, as both fail with the same exit code: without the database nothing can be checked, which is
-/// said and is no failure.
-fn enforce(fetch: impl FnOnce() -> Result<()>, check: impl FnOnce() -> Result<()>) -> Result<()> {
+/// The fetch and the check are separate, because both fail with the same exit code. If the fetch fails, nothing can be
+/// checked: that is reported, but is not an error.
+fn check_if_fetched(fetch: impl FnOnce() -> Result<()>, check: impl FnOnce() -> Result<()>) -> Result<()> {
     match fetch() {
         Ok(()) => check(),
         Err(error) => {
-            println!("    advisories are NOT checked, as their database cannot be fetched: {error:#}");
+            println!("    advisories are NOT checked, because their database cannot be fetched: {error:#}");
             Ok(())
         }
     }
 }
 
-/// The pinned version: the one in `PATH`, or the one in the cache folder, installed there if need be.
-fn installed() -> Result<PathBuf> {
+/// The pinned version: the one in `PATH`, or else the one in the cache folder, which is installed if it is missing.
+fn install_pinned() -> Result<PathBuf> {
     let tool = PathBuf::from("cargo-deny");
     if is_pinned(tool.as_os_str()) {
         return Ok(tool);
@@ -63,7 +63,7 @@ fn installed() -> Result<PathBuf> {
         let mut install =
             cargo(&["install", "--locked", "--force", "--version", VERSION, "cargo-deny", "--root"]);
         install.arg(root).envs(FAST_BUILD);
-        // Otherwise the tool's dependencies would be kept in our target folder.
+        // Otherwise, the build of the tool's dependencies would stay in our target folder.
         run(install.env_remove("CARGO_TARGET_DIR"))?;
     }
     Ok(tool)
@@ -81,12 +81,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_advisory_fails_the_step_wherever_there_is_a_database() {
+    fn an_advisory_fails_the_step_if_the_database_was_fetched() {
         let found = || bail!("an advisory");
-        assert!(enforce(|| Ok(()), found).is_err());
-        assert!(enforce(|| Ok(()), || Ok(())).is_ok());
-        // Nothing is checked against a database that may be old or half there.
+        assert!(check_if_fetched(|| Ok(()), found).is_err());
+        assert!(check_if_fetched(|| Ok(()), || Ok(())).is_ok());
+        // Nothing is checked against a database that may be outdated or incomplete.
         let never = || panic!("checked without a database");
-        assert!(enforce(|| bail!("no network"), never).is_ok());
+        assert!(check_if_fetched(|| bail!("no network"), never).is_ok());
     }
 }

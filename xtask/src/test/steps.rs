@@ -1,43 +1,53 @@
-//! The steps. Two rules keep them fast: no `RUSTFLAGS`, since a change of them rebuilds every dependency;
-//! and steps that share artefacts (clippy, alone, doc) follow each other.
+//! The steps. Two rules keep them fast: no step sets `RUSTFLAGS`, because a change of them rebuilds every dependency; and
+//! steps that share artefacts (clippy, alone, doc) follow each other.
 
 use anyhow::{Context, Result};
 use serde_json::Value;
 
 use super::deny;
+use super::language;
 use super::openapi;
 use super::static_binary;
-use super::tally::Tally;
+use super::test_counts::TestCounts;
 use crate::bed;
-use crate::command::{cargo, output_of, run, run_seeing};
+use crate::command::{cargo, output_of, run, run_with_lines};
 
-/// A part of `cargo xtask test`.
+/// A step of `cargo xtask test`.
 pub(super) struct Step {
     pub(super) name: &'static str,
     pub(super) about: &'static str,
-    pub(super) run: fn(&mut Tally) -> Result<()>,
+    pub(super) run: fn(&mut TestCounts) -> Result<()>,
 }
 
-/// In the order in which they run.
+/// All steps, in the order in which they run.
 ///
-/// The test bed's end-to-end tests are among the workspace's tests. Where something is missing for them they
-/// are ignored with the reason, or fail if `CI=true`. The first run on a machine builds control planes, and does so
-/// before any test, as other crates' tests use istioctl.
+/// The end-to-end tests of the test bed are part of the workspace's tests. If they lack something, they are ignored and
+/// say why, or fail with `CI=true`. The first run on a machine builds control planes. It does so before any test,
+/// because tests of other crates use istioctl.
 pub(super) const STEPS: &[Step] = &[
-    Step { name: "fmt", about: "rustfmt has nothing to change", run: |_| fmt() },
-    Step { name: "clippy", about: "no lint in any target", run: |_| clippy() },
+    Step { name: "fmt", about: "rustfmt has nothing to change", run: |_| check_format() },
+    Step {
+        name: "language",
+        about: "names and prose keep the rules that can be counted",
+        run: |_| language::check(),
+    },
+    Step { name: "clippy", about: "no lint in any target", run: |_| check_lints() },
     Step {
         name: "alone",
         about: "each crate compiles by itself, so its features are honest",
-        run: |_| alone(),
+        run: |_| check_each_crate(),
     },
-    Step { name: "doc", about: "the documentation builds and its links lead somewhere", run: |_| doc() },
+    Step {
+        name: "doc",
+        about: "the documentation builds and its links lead somewhere",
+        run: |_| build_documentation(),
+    },
     Step {
         name: "bed",
         about: "all tests compile, and the control planes they need are built",
-        run: |_| bed::prepare(),
+        run: |_| bed::build_for_tests(),
     },
-    Step { name: "test", about: "all tests of the workspace", run: test },
+    Step { name: "test", about: "all tests of the workspace", run: run_tests },
     Step {
         name: "static",
         about: "the program of the image builds, and is static",
@@ -51,35 +61,51 @@ pub(super) const STEPS: &[Step] = &[
     Step { name: "deny", about: "dependencies: bans, licences, sources; advisories", run: |_| deny::check() },
 ];
 
-fn fmt() -> Result<()> {
+fn check_format() -> Result<()> {
     run(&mut cargo(&["fmt", "--all", "--check"]))
 }
 
-fn clippy() -> Result<()> {
+fn check_lints() -> Result<()> {
     run(&mut cargo(&["clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"]))
 }
 
-fn alone() -> Result<()> {
-    members()?.iter().try_for_each(|name| run(&mut cargo(&["check", "--locked", "--package", name])))
+fn check_each_crate() -> Result<()> {
+    package_names()?.iter().try_for_each(|name| run(&mut cargo(&["check", "--locked", "--package", name])))
 }
 
-/// Private items as well: this documentation is for those who work on Emcee, so public items may link to them.
-fn doc() -> Result<()> {
+/// Includes private items: this documentation is for developers of Emcee, so public items may link to private ones.
+fn build_documentation() -> Result<()> {
     let mut command = cargo(&["doc", "--locked", "--workspace", "--no-deps", "--document-private-items"]);
     run(command.env("RUSTDOCFLAGS", "-D warnings -A rustdoc::private_intra_doc_links"))
 }
 
-fn test(tally: &mut Tally) -> Result<()> {
+fn run_tests(counts: &mut TestCounts) -> Result<()> {
     let mut command = cargo(&["test", "--locked", "--workspace", "--no-fail-fast"]);
-    // Built by that same command before the first test, so the test bed need not build it once more by itself.
-    command.env("EMCEE_BIN", bed::program("emcee")?);
-    run_seeing(&mut command, |line| tally.see(line))
+    // The same command builds it before the first test, so the test bed need not build it again.
+    command.env("EMCEE_BIN", bed::debug_program("emcee")?);
+    run_with_lines(&mut command, |line| counts.count_line(line))
 }
 
-/// The names of the workspace's packages.
-fn members() -> Result<Vec<String>> {
+/// Names of the workspace's packages.
+fn package_names() -> Result<Vec<String>> {
     let json = output_of(&mut cargo(&["metadata", "--locked", "--no-deps", "--format-version", "1"]))?;
     let metadata: Value = serde_json::from_str(&json)?;
     let packages = metadata["packages"].as_array().context("cargo metadata lists packages")?;
     Ok(packages.iter().filter_map(|package| Some(package["name"].as_str()?.to_owned())).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_workflow_runs_each_step() {
+        let workflow =
+            std::fs::read_to_string(bed::workspace_root().unwrap().join(".github/workflows/ci.yaml"))
+                .unwrap();
+        let words: Vec<_> = workflow.split_whitespace().collect();
+        let runs = |step: &&Step| words.windows(2).any(|pair| pair == ["--only", step.name]);
+        let missing: Vec<_> = STEPS.iter().filter(|step| !runs(step)).map(|step| step.name).collect();
+        assert_eq!(missing, Vec::<&str>::new());
+    }
 }
