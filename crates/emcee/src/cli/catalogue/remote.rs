@@ -61,7 +61,7 @@ pub(super) struct RemoteArgs {
 
     /// Quiet period after which the peer's catalogue is considered complete
     #[arg(long, value_name = "TIME", default_value = "2s", requires = "from", value_parser = parse_duration)]
-    silence: Duration,
+    quiet_period: Duration,
 }
 
 /// Remote mesh to ask, and the identity to use.
@@ -81,7 +81,7 @@ impl RemoteArgs {
             relationship: self.relationship.as_deref()?,
             secret: self.secret.as_deref()?,
             names: &self.peer_name,
-            quiet_period: self.silence,
+            quiet_period: self.quiet_period,
         })
     }
 }
@@ -187,7 +187,7 @@ async fn collect_announcements(
     };
     let mut following = subscribe_to_peer(peer, open, validator);
     let mut collector = AnnouncementCollector::default();
-    let silence = target.quiet_period.min(MAX_LISTEN_TIME);
+    let quiet_period = target.quiet_period.min(MAX_LISTEN_TIME);
     // `end` is the deadline for the next event. `last` bounds the whole catalogue; it is set once connected.
     let mut end = Instant::now() + FIRST_RESPONSE_TIMEOUT;
     let mut last = None;
@@ -199,7 +199,7 @@ async fn collect_announcements(
             PeerEvent::Changed(event) => collector.apply_event(event),
             PeerEvent::Rejected(refused) => collector.refused = refused,
         }
-        end = Instant::now() + silence;
+        end = Instant::now() + quiet_period;
     }
     if last.is_none() {
         let late = ConnectError::TimedOut { what: "connecting", after: FIRST_RESPONSE_TIMEOUT };
