@@ -78,8 +78,27 @@ impl Mesh {
         }
     }
 
-    /// The addresses of the ready pods behind a Service, from its `EndpointSlices`.
-    pub fn endpoints(&self, namespace: &str, service: &str) -> Result<Vec<String>> {
+    /// Waits until a Service has at least `count` ready pods, and returns their addresses from its `EndpointSlices`. A Deployment is
+    /// rolled out before the controller manager has written the slices.
+    pub fn wait_endpoints(&self, namespace: &str, service: &str, count: usize) -> Result<Vec<String>> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let addresses = self.ready_endpoints(namespace, service)?;
+            if addresses.len() >= count {
+                return Ok(addresses);
+            }
+            if Instant::now() > deadline {
+                bail!(
+                    "after {} s, Service {namespace}/{service} of {} has these endpoints, expected at least {count}: {addresses:?}",
+                    PATIENCE.as_secs(),
+                    self.name()
+                );
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    fn ready_endpoints(&self, namespace: &str, service: &str) -> Result<Vec<String>> {
         let (client, namespace, service) = (self.client(), namespace.to_owned(), service.to_owned());
         self.run(async move {
             let slices =

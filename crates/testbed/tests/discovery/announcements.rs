@@ -68,7 +68,7 @@ pub(crate) fn discovery_uses_gateways(bed: &Bed) -> Result<()> {
 }
 
 fn gateway_pods(mesh: &Mesh, side: &str) -> Result<Vec<Ipv4Addr>> {
-    let pods = mesh.endpoints("blue", &gateway_name(mesh, "blue", side)?)?;
+    let pods = mesh.wait_endpoints("blue", &gateway_name(mesh, "blue", side)?, 1)?;
     pods.iter().map(|pod| Ok(pod.parse()?)).collect()
 }
 

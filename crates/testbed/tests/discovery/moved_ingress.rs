@@ -20,7 +20,7 @@ pub(crate) fn moved_ingress_is_followed(bed: &Bed) -> Result<()> {
     let World { m1, m2, .. } = &world;
     let ingress = gateway_name(m2, "blue", "ingress")?;
     let before = m2.wait_address("blue", &ingress)?;
-    let pods = m2.endpoints("blue", &ingress)?;
+    let pods = m2.wait_endpoints("blue", &ingress, 2)?;
     let other = pods.iter().find(|pod| **pod != before).context("the ingress has only one pod")?;
     let traffic = Traffic::start(m1, "reviews:9080")?;
     set_address(m2, &ingress, other)?;
@@ -48,7 +48,7 @@ const CONNECTIONS: usize = 16;
 
 /// The address that m1's users wrote is dead now. If it were still used at random, half of all connections would fail.
 fn old_address_is_not_used(m1: &Mesh, bed: &Bed) -> Result<()> {
-    let pods = m1.endpoints("blue", &gateway_name(m1, "blue", "egress")?)?;
+    let pods = m1.wait_endpoints("blue", &gateway_name(m1, "blue", "egress")?, 1)?;
     let address = format!("{}:15443", pods.first().context("the egress has no pod")?);
     let connect = || GoClient::start(m1, bed, &address, "blue", "")?.wait_for_response(|_| true);
     let failed: Vec<_> = (0..CONNECTIONS).filter_map(|_| connect().err()).collect();

@@ -17,7 +17,7 @@ pub(crate) fn every_protocol(bed: &Bed) -> Result<()> {
     let (here, there) = (bed.mesh("m1")?, bed.mesh("m2")?);
     server(there, "flat", &["v1", "v2"])?;
     client(here, "flat")?;
-    let pods = there.endpoints("flat", "helloworld")?;
+    let pods = there.wait_endpoints("flat", "helloworld", 2)?;
     ensure!(pods.len() == 2, "{pods:?}");
     for port in &PORTS {
         let endpoints: Vec<_> = pods.iter().map(|pod| (pod.clone(), port.number)).collect();

@@ -46,7 +46,7 @@ metadata: {name: public, namespace: balanced}
 spec: {type: LoadBalancer, selector: {app: helloworld}, ports: [{name: tcp, port: 9000}]}",
     )?;
     let before = mesh.wait_address("balanced", "public")?;
-    ensure!(mesh.endpoints("balanced", "public")? == [before.clone()], "{before}");
+    ensure!(mesh.wait_endpoints("balanced", "public", 1)? == [before.clone()], "{before}");
     mesh.restart("balanced", "helloworld-v1")?;
     mesh.wait_other_address("balanced", "public", &before)?;
     Ok(())

@@ -108,7 +108,7 @@ pub(crate) fn private_to_its_namespace(bed: &Bed, style: &Style) -> Result<()> {
 pub(crate) fn egress_is_protected(bed: &Bed, style: &Style) -> Result<()> {
     let world = World::shared(bed)?;
     let egress = gateway_name(&world.consuming_mesh, style, "egress")?;
-    let pods = world.consuming_mesh.endpoints(&style.fed(), &egress)?;
+    let pods = world.consuming_mesh.wait_endpoints(&style.fed(), &egress, 1)?;
     let pod = pods.first().context("the egress has no pod")?;
     for binding in ["helloworld", "private"] {
         world.consuming_mesh.apply(&direct_route(pod, binding, &style.host(binding)))?;

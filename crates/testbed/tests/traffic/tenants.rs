@@ -28,7 +28,8 @@ pub(crate) fn no_port_next_to_the_gateway(bed: &Bed, style: &Style) -> Result<()
     let proxy = format!("{}/istio-proxy", client_pod(&fed));
     let seen =
         exposing_mesh.eventually(&proxy, &listeners, |output| output.stdout.contains("_9000::"))?.stdout;
-    let bare = exposing_mesh.endpoints(&fed, "bare")?.first().context("the server has no address")?.clone();
+    let bare =
+        exposing_mesh.wait_endpoints(&fed, "bare", 1)?.first().context("the server has no address")?.clone();
     let call = ["tcp", &format!("{bare}:9000"), "--say", "hey"];
     let answer =
         exposing_mesh.eventually(&client_pod(&fed), &command(&call), |output| output.code == 0)?.stdout;

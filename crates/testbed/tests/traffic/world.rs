@@ -124,7 +124,7 @@ pub(crate) fn remote_endpoints(exposing_mesh: &Mesh, style: &Style, port: u16) -
         let gateway = gateway_name(exposing_mesh, style, "ingress")?;
         return Ok(vec![format!("{}:15443", exposing_mesh.wait_address(&style.fed(), &gateway)?)]);
     }
-    let pods = exposing_mesh.endpoints(SHOP, "helloworld")?;
+    let pods = exposing_mesh.wait_endpoints(SHOP, "helloworld", 2)?;
     ensure!(pods.len() == 2, "{pods:?}");
     Ok(pods.iter().map(|pod| format!("{pod}:{port}")).collect())
 }
