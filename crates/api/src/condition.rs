@@ -13,7 +13,7 @@ pub const CERTIFICATE_VALID: &str = "CertificateValid";
 
 macro_rules! reasons {
     ($($(#[doc = $doc:literal])+ $name:ident,)+) => {
-        /// Reason of a condition. A warning is a condition whose type is the reason itself.
+        /// Reason of a condition. If the condition is true, or is a warning, the reason is the condition's type.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
         pub enum Reason { $($(#[doc = $doc])+ $name,)+ }
 
@@ -30,8 +30,14 @@ macro_rules! reasons {
 }
 
 reasons! {
-    /// The condition is true: no problem was found.
-    Fine,
+    /// Condition `Accepted` is true: the resource is valid.
+    Accepted,
+    /// Condition `Programmed` is true: all objects are in place.
+    Programmed,
+    /// Condition `Ready` is true: the resource can be reached.
+    Ready,
+    /// Condition `CertificateValid` is true: the relationship's certificate is complete and in force.
+    CertificateValid,
     /// A field is missing or has an invalid value.
     Invalid,
     /// An older MeshFedConfig has the same relationship name.

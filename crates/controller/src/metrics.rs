@@ -155,7 +155,11 @@ mod tests {
         // A metric without label values is not exported.
         metrics.record_write("create", "Gateway", true, 0.1);
         metrics.record_watch_failure("Gateway");
-        metrics.move_readiness("ServiceBinding", None, Some(Readiness { ready: true, reason: Reason::Fine }));
+        metrics.move_readiness(
+            "ServiceBinding",
+            None,
+            Some(Readiness { ready: true, reason: Reason::Ready }),
+        );
         metrics.set_certificate_expiry(&ObjectKey::new("blue", "blue"), Some(Timestamp::UNIX_EPOCH));
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &registry).expect("a string takes everything");
@@ -200,7 +204,7 @@ mod tests {
     fn a_resource_is_counted_once() {
         let metrics = Metrics::unregistered();
         let kind = "ServiceBinding";
-        let fine = Readiness { ready: true, reason: Reason::Fine };
+        let fine = Readiness { ready: true, reason: Reason::Ready };
         let conflict = Readiness { ready: false, reason: Reason::Conflict };
         metrics.move_readiness(kind, None, Some(conflict));
         metrics.move_readiness(kind, Some(conflict), Some(fine));

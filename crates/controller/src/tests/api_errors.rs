@@ -79,7 +79,7 @@ async fn one_rejected_object_blocks_only_itself() {
     world.put(EXPOSITIONS, exposing("bank", "ratings", "green"));
     let running = world.start();
     world.wait_for_reason(EXPOSITIONS, "shop", "reviews", "Programmed", "ApplyFailed").await;
-    world.wait_for_reason(EXPOSITIONS, "bank", "ratings", "Programmed", "Fine").await;
+    world.wait_for_reason(EXPOSITIONS, "bank", "ratings", "Programmed", "Programmed").await;
     world.wait_until_converged().await;
     running.stop().await;
 }
@@ -109,7 +109,7 @@ async fn a_missing_kind_blocks_only_what_needs_it() {
     world.put(BINDINGS, binding_of("bank", "details", "green"));
     let running = world.start();
     world.wait_for_reason(EXPOSITIONS, "shop", "reviews", "Programmed", "KindMissing").await;
-    world.wait_for_reason(BINDINGS, "bank", "details", "Programmed", "Fine").await;
+    world.wait_for_reason(BINDINGS, "bank", "details", "Programmed", "Programmed").await;
     world.server.install(GATEWAYS);
     world.wait_until_converged().await;
     running.stop().await;

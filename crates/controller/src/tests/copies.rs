@@ -190,7 +190,7 @@ async fn a_copy_that_differs_is_a_conflict_until_it_is_handed_over() {
     // What the message recommends. Then the object is Emcee's.
     let (api, by) = (world.api(GATEWAYS, &namespace, old.clone()), PatchParams::apply(FIELD_MANAGER));
     api.patch(&name, &by, &Patch::Apply(old)).await.expect("it is handed over");
-    world.wait_for_reason(EXPOSITIONS, "shop", "reviews", "Programmed", "Fine").await;
+    world.wait_for_reason(EXPOSITIONS, "shop", "reviews", "Programmed", "Programmed").await;
     world.wait_until_converged().await;
     running.stop().await;
 }
@@ -209,7 +209,7 @@ async fn a_copy_is_compared_again_when_the_desired_object_changes() {
     replace_at_once(&world, GATEWAYS, copy_of(&ours, true));
     world.wait_for_reason(EXPOSITIONS, "shop", "reviews", "Programmed", "Conflict").await;
     world.kubectl_edit(FEDS, "blue", "blue", &json!({"spec": {"peers": was}})).await;
-    world.wait_for_reason(EXPOSITIONS, "shop", "reviews", "Programmed", "Fine").await;
+    world.wait_for_reason(EXPOSITIONS, "shop", "reviews", "Programmed", "Programmed").await;
     wait_until_taken_over(&world).await;
     world.wait_until_converged().await;
     running.stop().await;
@@ -286,7 +286,7 @@ async fn a_deletion_waits_for_undeletable_objects_and_reports_them() {
         running.kill().await;
         let running = world.start();
         world.put(BINDINGS, binding_of("bank", "details", "green"));
-        world.wait_for_reason(BINDINGS, "bank", "details", "Programmed", "Fine").await;
+        world.wait_for_reason(BINDINGS, "bank", "details", "Programmed", "Programmed").await;
         assert!(world.server.read_state(|state| is_said(state) && gateway(state).is_some()));
         let (of, name) = namespace_and_name(&ours);
         world.server.delete(GATEWAYS, &of, &name);
@@ -341,8 +341,8 @@ async fn check_strangers_copy(fed: Namespaces) {
     let running = world.start_with(ControllerOptions { scope, ..options() }, true);
     // Through the same queues: everything before it has been processed.
     world.put(BINDINGS, binding_of("shop", "later", "green"));
-    world.wait_for_reason(BINDINGS, "shop", "later", "Programmed", "Fine").await;
-    world.wait_for_reason(EXPOSITIONS, "shop", "reviews", "Programmed", "Fine").await;
+    world.wait_for_reason(BINDINGS, "shop", "later", "Programmed", "Programmed").await;
+    world.wait_for_reason(EXPOSITIONS, "shop", "reviews", "Programmed", "Programmed").await;
     world.kubectl_delete(EXPOSITIONS, "shop", "reviews");
     world.wait_until("it is let go", |state| state.get(EXPOSITIONS, "shop", "reviews").is_none()).await;
     let now = world.server.get(GATEWAYS, "bank", "theirs").expect("it stays");

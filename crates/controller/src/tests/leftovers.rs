@@ -48,7 +48,7 @@ async fn an_object_without_the_label_is_not_deleted() {
     world.wait_until("the rest is gone", |state| labelled(state) == before).await;
     // Through the same queues: everything before it has been processed.
     world.put(BINDINGS, binding_of("shop", "later", "blue"));
-    world.wait_for_reason(BINDINGS, "shop", "later", "Programmed", "Fine").await;
+    world.wait_for_reason(BINDINGS, "shop", "later", "Programmed", "Programmed").await;
     assert_eq!(world.server.get(RULES, &rule.namespace, &rule.name), theirs);
     running.stop().await;
 }
@@ -136,8 +136,8 @@ async fn check_strangers_object(fed: Namespaces) {
         .await;
     // Through the same queues: everything before it has been processed.
     world.put(BINDINGS, binding_of("shop", "later", "green"));
-    world.wait_for_reason(BINDINGS, "shop", "later", "Programmed", "Fine").await;
-    world.wait_for_reason(EXPOSITIONS, "shop", "reviews", "Programmed", "Fine").await;
+    world.wait_for_reason(BINDINGS, "shop", "later", "Programmed", "Programmed").await;
+    world.wait_for_reason(EXPOSITIONS, "shop", "reviews", "Programmed", "Programmed").await;
     world.kubectl_delete(EXPOSITIONS, "shop", "reviews");
     world.wait_until("it is let go", |state| state.get(EXPOSITIONS, "shop", "reviews").is_none()).await;
     assert!(world.server.get(GATEWAYS, "bank", "theirs").is_some(), "their finalizer keeps theirs");

@@ -20,7 +20,7 @@ async fn a_secret_that_shadows_the_ca_removes_the_gateway_servers() {
     world.wait_until("no server is left", |state| !state.list().any(|(key, _)| key.plural == GATEWAYS)).await;
     world.server.delete("secrets", "blue", "blue-cacert");
     world.wait_until_converged().await;
-    world.wait_for_reason(FEDS, "blue", "blue", "CertificateValid", "Fine").await;
+    world.wait_for_reason(FEDS, "blue", "blue", "CertificateValid", "CertificateValid").await;
     running.stop().await;
 }
 

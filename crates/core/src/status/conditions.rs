@@ -17,13 +17,16 @@ pub fn build_conditions(verdict: &ResourceVerdict, before: &[Condition], now: Ti
     let blocked = refusals.chain(&verdict.failures);
     let mut conditions = vec![
         (ACCEPTED, accepted_content(verdict)),
-        (PROGRAMMED, content_of(blocked.clone())),
-        (READY, content_of(blocked.chain(verdict.not_ready.as_deref()))),
+        (PROGRAMMED, content_of(Reason::Programmed, blocked.clone())),
+        (READY, content_of(Reason::Ready, blocked.chain(verdict.not_ready.as_deref()))),
     ];
     if let Some(certificate) = &verdict.certificate {
         conditions.push((
             CERTIFICATE_VALID,
-            content_of(certificate.as_ref().err().map(|problem| &**problem).into_iter()),
+            content_of(
+                Reason::CertificateValid,
+                certificate.as_ref().err().map(|problem| &**problem).into_iter(),
+            ),
         ));
     }
     // Condition types are unique, so warnings with the same reason share one condition.
@@ -48,7 +51,7 @@ struct ConditionContent {
 }
 
 fn accepted_content(verdict: &ResourceVerdict) -> ConditionContent {
-    let mut judgement = content_of(verdict.refusals.iter());
+    let mut judgement = content_of(Reason::Accepted, verdict.refusals.iter());
     if verdict.keeps_last_good {
         let last_good = if verdict.is_programmed() {
             "; the last good version stays in place"
@@ -60,9 +63,13 @@ fn accepted_content(verdict: &ResourceVerdict) -> ConditionContent {
     judgement
 }
 
-fn content_of<'a>(problems: impl Iterator<Item = &'a ResourceProblem> + Clone) -> ConditionContent {
+/// Content of a condition that is true, with the reason `positive`, unless there are problems.
+fn content_of<'a>(
+    positive: Reason,
+    problems: impl Iterator<Item = &'a ResourceProblem> + Clone,
+) -> ConditionContent {
     // The reason is that of the first problem. The message has them all.
-    let reason = problems.clone().next().map_or(Reason::Fine, |problem| problem.reason);
+    let reason = problems.clone().next().map_or(positive, |problem| problem.reason);
     ConditionContent { status: problems.clone().next().is_none(), reason, message: join_messages(problems) }
 }
 

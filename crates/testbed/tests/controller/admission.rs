@@ -23,7 +23,7 @@ pub(crate) fn refused_object_blocks_no_other(bed: &Bed) -> Result<()> {
     let plain = Resource { kind: "ServiceBinding", namespace: WEB, name: "flat-plain" };
     // Generated names are deterministic, so creating the binding once tells which object the webhook must refuse.
     world.consuming_mesh.apply(&binding("picky"))?;
-    picky.wait(&world.consuming_mesh, "Ready", "Fine")?;
+    picky.wait(&world.consuming_mesh, "Ready", "Ready")?;
     let rule = generated_object(&world.consuming_mesh, "DestinationRule", "flat-picky")?;
     world.consuming_mesh.delete(&binding("picky"))?;
     let gone = |object: Option<&Value>| object.is_none();
@@ -44,14 +44,14 @@ pub(crate) fn refused_object_blocks_no_other(bed: &Bed) -> Result<()> {
     let condition = picky.wait(&world.consuming_mesh, "Programmed", "ApplyFailed")?;
     let message = condition["message"].as_str().unwrap_or_default();
     ensure!(message.contains(REFUSAL) && message.contains(namespace_and_name(&rule).1), "{condition}");
-    plain.wait(&world.consuming_mesh, "Ready", "Fine")?;
+    plain.wait(&world.consuming_mesh, "Ready", "Ready")?;
     let entry = generated_object(&world.consuming_mesh, "ServiceEntry", "flat-picky")?;
     ensure!(
         namespace_and_name(&entry).1 == namespace_and_name(&rule).1,
         "the binding's other objects are written: {entry}"
     );
     drop(refusal);
-    picky.wait(&world.consuming_mesh, "Ready", "Fine")?;
+    picky.wait(&world.consuming_mesh, "Ready", "Ready")?;
     world.consuming_mesh.delete(&(binding("picky") + &binding("plain")))
 }
 

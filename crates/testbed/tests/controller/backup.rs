@@ -136,7 +136,7 @@ pub(crate) fn restored_objects_are_adopted(bed: &Bed) -> Result<()> {
         ensure!(begun.elapsed() < TIME_LIMIT, "still to be applied: {undone}");
         std::thread::sleep(Duration::from_millis(200));
     }
-    relationship_of(&BOUNDARY).wait(mesh, "Ready", "Fine")?;
+    relationship_of(&BOUNDARY).wait(mesh, "Ready", "Ready")?;
     peer_changes_reach_the_gateway(&world)
 }
 

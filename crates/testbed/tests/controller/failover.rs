@@ -21,7 +21,7 @@ fn wait_until_ready(world: &World, name: &str) -> Result<()> {
     Resource { kind: "ServiceBinding", namespace: WEB, name: &name }.wait(
         &world.consuming_mesh,
         "Ready",
-        "Fine",
+        "Ready",
     )?;
     Ok(())
 }
@@ -78,7 +78,7 @@ pub(crate) fn taken_name_is_not_overwritten(bed: &Bed) -> Result<()> {
     let now = current_rule(&world, &rule)?;
     ensure!(now["spec"]["host"] == "theirs.example", "{now}");
     world.consuming_mesh.delete(&theirs)?;
-    binding.wait(&world.consuming_mesh, "Programmed", "Fine")?;
+    binding.wait(&world.consuming_mesh, "Programmed", "Programmed")?;
     Ok(())
 }
 

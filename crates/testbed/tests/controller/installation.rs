@@ -114,7 +114,7 @@ pub(crate) fn uninstall_leaves_nothing(bed: &Bed) -> Result<()> {
         Resource { kind: "ServiceExposition", namespace: SHOP, name: &name }.wait(
             &world.exposing_mesh,
             "Ready",
-            "Fine",
+            "Ready",
         )?;
     }
     ask(&world.consuming_mesh, WEB, &["http", &format!("{}-helloworld.{WEB}:5000", FLAT.name)])?;

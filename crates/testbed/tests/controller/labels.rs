@@ -22,9 +22,9 @@ pub(crate) fn labels_expose_a_service(bed: &Bed) -> Result<()> {
     let world = World::shared(bed)?;
     world.exposing_mesh.apply(&labelled_service())?;
     let first = Resource { kind: EXPOSITION.1, namespace: SHOP, name: FIRST_EXPOSITION };
-    first.wait(&world.exposing_mesh, "Ready", "Fine")?;
+    first.wait(&world.exposing_mesh, "Ready", "Ready")?;
     let echo = Resource { kind: EXPOSITION.1, namespace: SHOP, name: "helloworld-auto-exposed-tcp-echo" };
-    echo.wait(&world.exposing_mesh, "Ready", "Fine")?;
+    echo.wait(&world.exposing_mesh, "Ready", "Ready")?;
     let exposition = world
         .exposing_mesh
         .get(EXPOSITION.0, EXPOSITION.1, SHOP, FIRST_EXPOSITION)?
@@ -37,7 +37,7 @@ pub(crate) fn labels_expose_a_service(bed: &Bed) -> Result<()> {
     Resource { kind: "ServiceBinding", namespace: WEB, name: "flat-labelled" }.wait(
         &world.consuming_mesh,
         "Ready",
-        "Fine",
+        "Ready",
     )?;
     let answer = ask(&world.consuming_mesh, WEB, &["http", &format!("flat-labelled.{WEB}:5000")])?;
     ensure!(answer["name"] == "helloworld", "{answer}");

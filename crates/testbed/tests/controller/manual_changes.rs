@@ -66,7 +66,7 @@ pub(crate) fn users_gateway_is_not_overwritten(bed: &Bed) -> Result<()> {
     let resource = Resource { kind: "ServiceExposition", namespace: SHOP, name: "squatted" };
     let exposition = exposition("squatted", BOUNDARY.name);
     world.exposing_mesh.apply(&exposition)?;
-    resource.wait(&world.exposing_mesh, "Ready", "Fine")?;
+    resource.wait(&world.exposing_mesh, "Ready", "Ready")?;
     let ours = generated_object(&world.exposing_mesh, "Gateway", "squatted")?;
     world.exposing_mesh.delete(&exposition)?;
     let gone = |object: Option<&Value>| object.is_none();

@@ -27,7 +27,7 @@ pub(crate) fn plaintext_is_refused(bed: &Bed) -> Result<()> {
     let name = "guarded";
     world.exposing_mesh.apply(&exposition(name, PASSTHROUGH.name))?;
     let guarded = Resource { kind: "ServiceExposition", namespace: SHOP, name };
-    guarded.wait(&world.exposing_mesh, "Ready", "Fine")?;
+    guarded.wait(&world.exposing_mesh, "Ready", "Ready")?;
     let gateway = generated_object(&world.exposing_mesh, "Gateway", name)?;
     let live_gateway = || {
         world.exposing_mesh.get(
@@ -40,7 +40,7 @@ pub(crate) fn plaintext_is_refused(bed: &Bed) -> Result<()> {
     let withdrawn = || -> Result<()> {
         ensure!(live_gateway()?.is_none(), "the status calls it withdrawn, but its gateway still exists");
         world.exposing_mesh.apply(&peer_authentication("STRICT"))?;
-        guarded.wait(&world.exposing_mesh, "Ready", "Fine").map(drop)
+        guarded.wait(&world.exposing_mesh, "Ready", "Ready").map(drop)
     };
     world.exposing_mesh.apply(&peer_authentication("PERMISSIVE"))?;
     guarded.wait(&world.exposing_mesh, "Programmed", "NotStrict")?;
@@ -153,7 +153,7 @@ pub(crate) fn only_allowed_namespaces(bed: &Bed) -> Result<()> {
     late.wait(&world.exposing_mesh, "Accepted", "NamespaceNotAllowed")?;
     world.exposing_mesh.delete(&exposition("late", FLAT.name))?;
     world.exposing_mesh.apply(&FLAT.config("ingress", "m1"))?;
-    relationship_of(&FLAT).wait(&world.exposing_mesh, "Ready", "Fine")?;
-    exposition_of.wait(&world.exposing_mesh, "Ready", "Fine")?;
+    relationship_of(&FLAT).wait(&world.exposing_mesh, "Ready", "Ready")?;
+    exposition_of.wait(&world.exposing_mesh, "Ready", "Ready")?;
     Ok(())
 }

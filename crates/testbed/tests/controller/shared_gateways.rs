@@ -95,7 +95,7 @@ pub(crate) fn users_traffic_is_undisturbed(bed: &Bed) -> Result<()> {
 
     world.exposing_mesh.apply(&exposing_resources())?;
     let exposition = Resource { kind: "ServiceExposition", namespace: SHOP, name: "edge-edged" };
-    exposition.wait(&world.exposing_mesh, "Ready", "Fine")?;
+    exposition.wait(&world.exposing_mesh, "Ready", "Ready")?;
     world.consuming_mesh.apply(&consuming_resources(&address))?;
     let answer = ask(&world.consuming_mesh, WEB, &["http", &format!("edge-edged.{WEB}:5000")])?;
     ensure!(answer["name"] == "helloworld", "{answer}");

@@ -53,7 +53,7 @@ pub(crate) fn carries_traffic(bed: &Bed, style: &Style) -> Result<()> {
         Resource { kind: "ServiceExposition", namespace: SHOP, name: &name }.wait(
             &world.exposing_mesh,
             "Ready",
-            "Fine",
+            "Ready",
         )?;
     }
     world.consuming_mesh.apply(&consuming_resources(&world, style)?)?;
@@ -62,11 +62,11 @@ pub(crate) fn carries_traffic(bed: &Bed, style: &Style) -> Result<()> {
         Resource { kind: "ServiceBinding", namespace: WEB, name: &name }.wait(
             &world.consuming_mesh,
             "Ready",
-            "Fine",
+            "Ready",
         )?;
     }
     for mesh in world.meshes() {
-        relationship_of(style).wait(mesh, "Ready", "Fine")?;
+        relationship_of(style).wait(mesh, "Ready", "Ready")?;
     }
     let answer =
         ask(&world.consuming_mesh, WEB, &["http", &format!("{}-helloworld.{WEB}:5000", style.name)])?;

@@ -45,7 +45,7 @@ pub(crate) fn unannounced_service_answers(bed: &Bed) -> Result<()> {
     ensure!(none.is_none(), "{none:?}");
     let at = &exposition["status"]["endpoints"];
     world.m1.apply(&binding("blue", "httpbin", &format!("endpoints: {at}\n  port: 9080")))?;
-    binding_resource("httpbin").wait(&world.m1, "Ready", "Fine")?;
+    binding_resource("httpbin").wait(&world.m1, "Ready", "Ready")?;
     let answer = ask(&world.m1, APPS, &["http", "httpbin:9080"])?;
     ensure!(answer["name"] == "httpbin", "{answer}");
     Ok(())

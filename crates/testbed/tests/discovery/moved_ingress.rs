@@ -38,7 +38,7 @@ pub(crate) fn moved_ingress_is_followed(bed: &Bed) -> Result<()> {
     })?;
     delete_pod_at(m2, &before)?;
     m2.apply(&exposition("blue", "reviews", "opinions", ""))?;
-    binding_resource("opinions").wait(m1, "Ready", "Fine")?;
+    binding_resource("opinions").wait(m1, "Ready", "Ready")?;
     traffic.end()?;
     old_address_is_not_used(m1, bed)
 }

@@ -49,7 +49,7 @@ pub(crate) fn unreachable_peer_breaks_nothing(bed: &Bed) -> Result<()> {
         "m2 is still unreachable",
         is_connected,
     )?;
-    binding_resource("critiques").wait(m1, "Ready", "Fine")?;
+    binding_resource("critiques").wait(m1, "Ready", "Ready")?;
     let answer = ask(m1, APPS, &["http", "critiques:9080"])?;
     ensure!(answer["name"] == "reviews", "{answer}");
     let now = generated_objects(m1)?;
@@ -70,7 +70,7 @@ fn restart_emcee(mesh: &Mesh) -> Result<()> {
     start_emcee(mesh)?;
     let late = binding("yellow", "late", "endpoints: [\"10.103.9.9:5000\"]\n  port: 9080");
     mesh.apply(&late)?;
-    binding_resource("late").wait(mesh, "Ready", "Fine")?;
+    binding_resource("late").wait(mesh, "Ready", "Ready")?;
     BLUE.wait(mesh, "PeerLost", "PeerLost")?;
     mesh.delete(&late)?;
     let service = ("v1", "Service");

@@ -86,13 +86,13 @@ fn link_meshes(m1: &Mesh, m2: &Mesh, m4: &Mesh) -> Result<()> {
     wait_until_exposed("ratings", m4)?;
     m1.apply(&users::m1(&m2_at, &m4_at))?;
     for binding in ["reviews", "ratings"] {
-        binding_resource(binding).wait(m1, "Ready", "Fine")?;
+        binding_resource(binding).wait(m1, "Ready", "Ready")?;
     }
     Ok(())
 }
 
 fn wait_until_exposed(name: &str, mesh: &Mesh) -> Result<()> {
-    Resource { kind: "ServiceExposition", namespace: APPS, name }.wait(mesh, "Ready", "Fine").map(drop)
+    Resource { kind: "ServiceExposition", namespace: APPS, name }.wait(mesh, "Ready", "Ready").map(drop)
 }
 
 /// The ServiceBinding with this name.
@@ -103,7 +103,7 @@ pub(crate) fn binding_resource(name: &str) -> Resource<'_> {
 /// Name of the gateway that was created for a relationship, once it exists.
 pub(crate) fn gateway_name(mesh: &Mesh, relationship: &str, side: &str) -> Result<String> {
     let relationship_of = Resource { kind: "MeshFedConfig", namespace: relationship, name: relationship };
-    relationship_of.wait(mesh, "Programmed", "Fine")?;
+    relationship_of.wait(mesh, "Programmed", "Programmed")?;
     let api = Api::<Service>::namespaced(mesh.client(), relationship);
     let all = mesh.run(async move { Ok(api.list(&ListParams::default()).await?.items) })?;
     let mut names = all.into_iter().filter_map(|service| service.metadata.name);

@@ -21,7 +21,7 @@ pub(crate) fn revoked_certificate_is_refused(bed: &Bed) -> Result<()> {
     // Existing connections continue with the old certificate, so the gateway restarts.
     m1.restart("blue", &gateway_name(&m1, "blue", "egress")?)?;
     wait_until_refused(&m1)?;
-    relationship_of("blue").wait(&m2, "CertificateValid", "Fine")?;
+    relationship_of("blue").wait(&m2, "CertificateValid", "CertificateValid")?;
 
     m1.apply(&relationship_secret(&authority, &authority.issue("m1", None, &["m1.example"], &[])?, None))?;
     m1.restart("blue", &gateway_name(&m1, "blue", "egress")?)?;
@@ -32,13 +32,13 @@ pub(crate) fn revoked_certificate_is_refused(bed: &Bed) -> Result<()> {
 pub(crate) fn bad_crl_is_reported(bed: &Bed) -> Result<()> {
     let World { m1, m2, authority, own, .. } = World::shared(bed)?;
     m2.apply(&relationship_secret(&authority, &own, Some(&authority.issue_crl(&[])?)))?;
-    relationship_of("blue").wait(&m2, "CertificateValid", "Fine")?;
+    relationship_of("blue").wait(&m2, "CertificateValid", "CertificateValid")?;
     m2.apply(&relationship_secret(&authority, &own, Some("garbage")))?;
     let condition = relationship_of("blue").wait(&m2, "CertificateValid", "CertificateInvalid")?;
     ensure!(condition["message"].as_str().is_some_and(|words| words.contains("data.ca.crl")), "{condition}");
-    relationship_of("blue").wait(&m2, "Programmed", "Fine")?;
+    relationship_of("blue").wait(&m2, "Programmed", "Programmed")?;
     m2.apply(&relationship_secret(&authority, &own, Some(&authority.issue_crl(&[])?)))?;
-    relationship_of("blue").wait(&m2, "CertificateValid", "Fine")?;
+    relationship_of("blue").wait(&m2, "CertificateValid", "CertificateValid")?;
     ask(&m1, WEB, &CALL).map(drop)
 }
 
@@ -57,8 +57,8 @@ pub(crate) fn shadowing_secret_closes_the_relationship(bed: &Bed) -> Result<()> 
     exposition_of("blue").wait(&m2, "Programmed", "RelationshipNotReady")?;
     wait_until_refused(&m1)?;
     m2.delete(&shadow.to_string())?;
-    relationship_of("blue").wait(&m2, "CertificateValid", "Fine")?;
-    exposition_of("blue").wait(&m2, "Programmed", "Fine").map(drop)
+    relationship_of("blue").wait(&m2, "CertificateValid", "CertificateValid")?;
+    exposition_of("blue").wait(&m2, "Programmed", "Programmed").map(drop)
 }
 
 fn wait_until_refused(mesh: &Mesh) -> Result<()> {

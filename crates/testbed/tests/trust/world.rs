@@ -57,14 +57,14 @@ fn set_up_meshes(bed: &Bed) -> Result<World> {
     let emcees = [Emcee::start(&m1, FEDS)?, Emcee::start(&m2, FEDS)?];
     m2.apply(&(exposing_resources("blue", "BOUNDARY") + &exposing_resources("pass", "PASSTHROUGH")))?;
     for relationship in ["blue", "pass"] {
-        exposition_of(relationship).wait(&m2, "Ready", "Fine")?;
+        exposition_of(relationship).wait(&m2, "Ready", "Ready")?;
         m2.wait_rolled_out(relationship, &gateway_name(&m2, relationship, "ingress")?)?;
     }
     m1.apply(
         &(consuming_resources(&m2, "blue", "BOUNDARY")? + &consuming_resources(&m2, "pass", "PASSTHROUGH")?),
     )?;
     for name in ["blue-hello", "pass-hello"] {
-        Resource { kind: "ServiceBinding", namespace: WEB, name }.wait(&m1, "Ready", "Fine")?;
+        Resource { kind: "ServiceBinding", namespace: WEB, name }.wait(&m1, "Ready", "Ready")?;
     }
     Ok(World { m1, m2, authority: Arc::new(authority), own, _emcees: Arc::new(emcees) })
 }
@@ -156,7 +156,7 @@ fn tls_selector(mode: &str) -> &'static str {
 
 /// Name of the gateway that was created for a relationship, once it exists.
 pub(crate) fn gateway_name(mesh: &Mesh, name: &str, side: &str) -> Result<String> {
-    relationship_of(name).wait(mesh, "Programmed", "Fine")?;
+    relationship_of(name).wait(mesh, "Programmed", "Programmed")?;
     let api = Api::<Service>::namespaced(mesh.client(), name);
     let all = mesh.run(async move { Ok(api.list(&ListParams::default()).await?.items) })?;
     let mut names = all.into_iter().filter_map(|service| service.metadata.name);

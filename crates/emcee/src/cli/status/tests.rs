@@ -19,7 +19,7 @@ fn put_with_status(
 }
 
 fn conditions(status: &str, reason: &str, message: &str) -> serde_json::Value {
-    json!([{"type": "Accepted", "status": "True", "reason": "Fine", "message": ""},
+    json!([{"type": "Accepted", "status": "True", "reason": "Accepted", "message": ""},
         {"type": "Ready", "status": status, "reason": reason, "message": message}])
 }
 
@@ -35,7 +35,7 @@ async fn each_resource_has_a_row_with_the_reason() {
         &server,
         FEDS,
         fed,
-        json!({"observedGeneration": 1, "relationship": "blue", "conditions": conditions("True", "Fine", "")}),
+        json!({"observedGeneration": 1, "relationship": "blue", "conditions": conditions("True", "Ready", "")}),
     );
     let exposed = exposition("shop", "reviews").of_service("reviews").port(9080).fed("blue").build();
     let status = json!({"observedGeneration": 1, "server_name": "reviews.shop.blue.example", "endpoints": ["203.0.113.1:15443", "203.0.113.2:15443"],
@@ -46,7 +46,7 @@ async fn each_resource_has_a_row_with_the_reason() {
         &server,
         BINDINGS,
         bound,
-        json!({"observedGeneration": 0, "conditions": conditions("True", "Fine", "")}),
+        json!({"observedGeneration": 0, "conditions": conditions("True", "Ready", "")}),
     );
     let report = read_report(&server, None).await;
     assert_eq!(
@@ -78,7 +78,7 @@ async fn only_the_given_namespace_is_read() {
         &server,
         FEDS,
         flat("one").build(),
-        json!({"observedGeneration": 1, "conditions": conditions("True", "Fine", "")}),
+        json!({"observedGeneration": 1, "conditions": conditions("True", "Ready", "")}),
     );
     put_with_status(&server, FEDS, flat("two").build(), json!({}));
     assert!(read_report(&server, Some("one")).await.is_ready());
@@ -94,7 +94,7 @@ async fn a_deleted_resource_is_not_ready_and_an_unreachable_peer_is_shown() {
     fed["spec"]["peers"] = json!([{"name": "two"}, {"name": "three"}]);
     let peers = json!([{"name": "three", "connected": false}, {"name": "gone", "connected": false}]);
     let status =
-        json!({"observedGeneration": 1, "conditions": conditions("True", "Fine", ""), "peers": peers});
+        json!({"observedGeneration": 1, "conditions": conditions("True", "Ready", ""), "peers": peers});
     put_with_status(&server, FEDS, fed, status);
     let report = read_report(&server, None).await;
     let table = report.format_report(OutputFormat::Table).expect("text");
