@@ -4,7 +4,6 @@ pub(crate) mod lease;
 pub(crate) mod read;
 pub(crate) mod write;
 
-use std::io::IsTerminal as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,7 +18,6 @@ use kube::{Client, Config};
 use prometheus_client::registry::Registry;
 use tokio::task::JoinSet;
 use tracing::info;
-use tracing_subscriber::EnvFilter;
 
 use crate::admin::{self, AdminState, PortArgs};
 use crate::cli::common_args::MeshSettings;
@@ -150,12 +148,6 @@ pub(crate) async fn run_controller(
     mesh_settings: &MeshSettings,
     end: impl Future<Output = ()> + Send,
 ) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_from_env("EMCEE_LOG").unwrap_or_else(|_| EnvFilter::new("info,kube=warn"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .init();
     let client = args.connect.build_client().await?;
     let options = controller_options(args, mesh_settings);
     let mut registry = Registry::with_prefix("emcee");

@@ -14,9 +14,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::Args;
+use tracing::level_filters::LevelFilter;
 
 use crate::certs::{self, CertsArgs, KeyType};
 use crate::console::Console;
+use crate::logging::LogArgs;
 use mesh::DemoMesh;
 use walkthrough::Walkthrough;
 
@@ -41,6 +43,9 @@ pub(crate) struct DemoArgs {
     /// Folder for the meshes, kept after the demo; default: a temporary folder
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
+
+    #[command(flatten)]
+    log: LogArgs,
 }
 
 /// Root directory of the demo. A temporary one is removed on drop.
@@ -82,6 +87,8 @@ pub(crate) fn run<E: Future<Output = ()>>(
     end: impl FnOnce() -> anyhow::Result<E>,
     console: &mut Console<'_>,
 ) -> anyhow::Result<()> {
+    // What goes well is told on stdout; only what does not is logged.
+    args.log.install(LevelFilter::WARN);
     let place = DemoDir::create(args.dir.as_deref())?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {

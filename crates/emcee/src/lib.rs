@@ -19,6 +19,7 @@ pub mod file_mode;
 pub mod http_server;
 pub mod inputs;
 pub mod install;
+mod logging;
 mod mcp;
 mod shutdown;
 mod text_table;

@@ -8,6 +8,7 @@ use clap::{ArgGroup, Args};
 use emcee_core::inputs::TranslationSettings;
 use prometheus_client::registry::Registry;
 use tokio::task::JoinSet;
+use tracing::level_filters::LevelFilter;
 
 use super::ExitStatus;
 use super::common_args::MeshSettings;
@@ -16,6 +17,7 @@ use crate::cluster::{self, ClusterArgs};
 use crate::console::Console;
 use crate::discovery::MeshDiscovery;
 use crate::file_mode::{FileMode, FileModeDirs};
+use crate::logging::LogArgs;
 use crate::shutdown;
 
 const EXAMPLES: &str = "\
@@ -57,6 +59,9 @@ pub(super) struct RunArgs {
 
     #[command(flatten)]
     mesh_settings: MeshSettings,
+
+    #[command(flatten)]
+    log: LogArgs,
 }
 
 /// Arguments of file mode.
@@ -81,6 +86,7 @@ struct FolderArgs {
 }
 
 pub(super) fn run(args: &RunArgs, console: &mut Console<'_>) -> anyhow::Result<ExitStatus> {
+    args.log.install(LevelFilter::INFO);
     match (&args.folder.dir, &args.folder.out) {
         (Some(dir), Some(out)) => {
             let folders = FileModeDirs { dir: dir.clone(), out: out.clone() };
