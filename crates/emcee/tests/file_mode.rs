@@ -15,6 +15,8 @@ mod failures;
 mod foreign;
 #[path = "file_mode/isolation.rs"]
 mod isolation;
+#[path = "file_mode/logs.rs"]
+mod logs;
 #[path = "file_mode/paths.rs"]
 mod paths;
 #[path = "file_mode/restarts.rs"]

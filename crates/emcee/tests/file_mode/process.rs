@@ -15,6 +15,9 @@ use tempfile::TempDir;
 /// Time limit for every operation. A test that waits this long has failed.
 const DEADLINE: Duration = Duration::from_secs(30);
 
+/// Prefix of the program's temporary files, which it renames.
+const TEMPORARY_PREFIX: &str = ".emcee-";
+
 /// The folders `in` and `out` in a temporary folder.
 pub(crate) struct TestFolders {
     dir: TempDir,
@@ -129,32 +132,53 @@ impl TestFolders {
         RunningEmcee::from_child(command.spawn().expect("the program runs"), lines)
     }
 
-    /// Returns every file in OUT with its content and modification time.
+    /// Returns every file in OUT with its content and modification time. The program may write and remove files
+    /// meanwhile: if one goes after it was listed, all are listed again.
     pub(crate) fn files(&self) -> BTreeMap<PathBuf, (String, SystemTime)> {
-        let mut found = BTreeMap::new();
-        collect_files(&self.path("out"), Path::new(""), &mut found);
-        found
+        let began = Instant::now();
+        loop {
+            let mut found = BTreeMap::new();
+            match collect_files(&self.path("out"), Path::new(""), &mut found) {
+                Ok(()) => return found,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => panic!("the output folder cannot be read: {error}"),
+            }
+            assert!(began.elapsed() < DEADLINE, "files go each time they are listed");
+        }
     }
 
-    /// Returns the files of objects with their content, without the statuses.
+    /// Returns the files of objects with their content, without the statuses and temporary files.
     pub(crate) fn objects(&self) -> BTreeMap<PathBuf, String> {
-        let files = self.files().into_iter().filter(|(path, _)| !path.starts_with("status"));
+        let is_temporary = |path: &Path| {
+            path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(TEMPORARY_PREFIX))
+        };
+        let files = self.files().into_iter();
+        let files = files.filter(|(path, _)| !path.starts_with("status") && !is_temporary(path));
         files.map(|(path, (text, _))| (path, text)).collect()
     }
 }
 
-fn collect_files(root: &Path, below: &Path, found: &mut BTreeMap<PathBuf, (String, SystemTime)>) {
-    let Ok(entries) = fs::read_dir(root.join(below)) else { return };
+fn collect_files(
+    root: &Path,
+    below: &Path,
+    found: &mut BTreeMap<PathBuf, (String, SystemTime)>,
+) -> io::Result<()> {
+    let entries = match fs::read_dir(root.join(below)) {
+        // Nothing has been written yet.
+        Err(error) if error.kind() == io::ErrorKind::NotFound && below == Path::new("") => return Ok(()),
+        entries => entries?,
+    };
     for entry in entries {
-        let entry = entry.expect("an entry");
+        let entry = entry?;
         let path = below.join(entry.file_name());
-        if entry.file_type().expect("a type").is_dir() {
-            collect_files(root, &path, found);
+        if entry.file_type()?.is_dir() {
+            collect_files(root, &path, found)?;
         } else {
-            let modified = entry.metadata().and_then(|metadata| metadata.modified()).expect("a time");
-            found.insert(path, (fs::read_to_string(entry.path()).expect("a file"), modified));
+            let text = fs::read_to_string(entry.path())?;
+            found.insert(path, (text, entry.metadata()?.modified()?));
         }
     }
+    Ok(())
 }
 
 /// The running program and its output.
