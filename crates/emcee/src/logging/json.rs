@@ -1,4 +1,4 @@
-//! One JSON object per line, with the fields of the event's spans beside its own.
+//! One JSON object per line, with the fields of the event and of its spans.
 
 use std::fmt;
 
