@@ -27,7 +27,26 @@ pub const GROUP: &str = "mm.ibm.istio.io";
 /// API version of the three resources.
 pub const VERSION: &str = "v1";
 
+/// Group and version of the three resources, as in YAML.
+pub const API_VERSION: &str = "mm.ibm.istio.io/v1";
+
 /// Returns the custom resource definitions, in the order of the documentation.
 pub fn custom_resource_definitions() -> Vec<CustomResourceDefinition> {
     vec![MeshFedConfig::crd(), ServiceExposition::crd(), ServiceBinding::crd()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_api_version_consists_of_group_and_version() {
+        assert_eq!(API_VERSION, format!("{GROUP}/{VERSION}"));
+        for definition in custom_resource_definitions() {
+            assert_eq!(
+                (definition.spec.group.as_str(), &*definition.spec.versions[0].name),
+                (GROUP, VERSION)
+            );
+        }
+    }
 }

@@ -7,7 +7,7 @@ mod limiter;
 
 use std::time::Instant;
 
-use emcee_api::{GROUP, VERSION};
+use emcee_api::API_VERSION;
 use emcee_core::translate::Unit;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -71,7 +71,7 @@ async fn write_events(client: Client, identity: String, mut waiting: mpsc::Recei
 fn object_reference(transition: &ReadinessTransition) -> Option<ObjectReference> {
     let resource = transition.unit.resource()?;
     Some(ObjectReference {
-        api_version: Some(api_version(&transition.unit)),
+        api_version: Some(api_version(&transition.unit).to_owned()),
         kind: Some(resource.kind.to_owned()),
         namespace: Some(resource.key.namespace.to_string()),
         name: Some(resource.key.name.to_string()),
@@ -80,10 +80,10 @@ fn object_reference(transition: &ReadinessTransition) -> Option<ObjectReference>
     })
 }
 
-fn api_version(unit: &Unit) -> String {
+fn api_version(unit: &Unit) -> &'static str {
     match unit {
-        Unit::AutomaticExposition(_) => "v1".to_owned(),
-        _ => format!("{GROUP}/{VERSION}"),
+        Unit::AutomaticExposition(_) => "v1",
+        _ => API_VERSION,
     }
 }
 

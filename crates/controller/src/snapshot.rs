@@ -196,7 +196,7 @@ fn new_drift(id: &ObjectId, step: DriftAction) -> Drift {
 fn drift_action(live: Option<&LiveObject>, desired: &DesiredObject) -> Option<DriftAction> {
     let Some(live) = live else { return Some(DriftAction::Create) };
     let kind = live.id.kind;
-    let exact = kind.group().ends_with(".istio.io");
+    let exact = !kind.has_server_side_defaults();
     let deviations = || find_drift(&live.body, &desired.manifest, exact);
     match live.origin() {
         ObjectOrigin::Foreign => Some(DriftAction::Relinquish),

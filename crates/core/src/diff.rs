@@ -26,8 +26,8 @@ pub fn diff_objects(old: &Value, new: &Value) -> Vec<FieldDifference> {
 /// Returns the fields in which a live object differs from the desired one.
 ///
 /// Labels, annotations and owner references that others have added are ignored. With `exact`, every other addition
-/// counts too: Istio's kinds have no defaults, so someone else wrote what Emcee did not. For Kubernetes' own kinds
-/// `exact` is false, as the API server fills in defaults.
+/// counts too. It is for kinds without [defaults](crate::plan::GeneratedKind::has_server_side_defaults): someone else wrote
+/// there what Emcee did not.
 pub fn find_drift(live: &Value, desired: &Value, exact: bool) -> Vec<FieldDifference> {
     // Name and namespace are equal already, and the API server owns the rest of the metadata.
     const METADATA: [&str; 3] = ["labels", "annotations", "ownerReferences"];

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use emcee_api::istio::{DestinationRule, PeerAuthentication, WorkloadEntry};
-use emcee_api::{GROUP, Reason, VERSION};
+use emcee_api::{API_VERSION, GROUP, Reason};
 use emcee_core::inputs::{self, ParsedResource};
 use emcee_core::inputs::{
     ClusterNode, Credential, EndpointSlice, InputChange, Service, UserDestinationRule, Workload, WorkloadKind,
@@ -171,7 +171,7 @@ impl DocumentInputs {
             ("", "Namespace") => {}
             // Other products have a kind ServiceBinding as well: only a group similar to Emcee's is a mistake.
             (group, "MeshFedConfig" | "ServiceExposition" | "ServiceBinding") if is_misspelt(group) => {
-                let message = format!("{group:?} is not the group of {} ({GROUP}/{VERSION})", document.kind);
+                let message = format!("{group:?} is not the group of {} ({API_VERSION})", document.kind);
                 self.refusals.push(document.problem_at(Some("apiVersion"), message));
             }
             _ => self.skipped.push(document.problem_at(None, "skipped: Emcee does not read this kind")),
@@ -193,10 +193,9 @@ impl DocumentInputs {
                 return;
             }
         };
-        let expected = format!("{GROUP}/{VERSION}");
-        if document.api_version != expected {
+        if document.api_version != API_VERSION {
             let message =
-                format!("{:?} is not a version that Emcee reads ({expected})", document.api_version);
+                format!("{:?} is not a version that Emcee reads ({API_VERSION})", document.api_version);
             self.refusals.push(document.problem_at(Some("apiVersion"), message));
             return;
         }

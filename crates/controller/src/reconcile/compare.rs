@@ -3,7 +3,7 @@
 use std::hash::{BuildHasher as _, Hasher as _};
 use std::sync::LazyLock;
 
-use emcee_api::{GROUP, VERSION};
+use emcee_api::API_VERSION;
 use emcee_core::plan::{GeneratedKind, GeneratedObject, OwnerKind};
 use emcee_core::uid::Uid;
 use foldhash::quality::FixedState;
@@ -69,10 +69,10 @@ fn owner_reference(object: &GeneratedObject, uid: &Uid) -> Value {
     })
 }
 
-fn api_version(owner: OwnerKind) -> String {
+fn api_version(owner: OwnerKind) -> &'static str {
     match owner {
-        OwnerKind::Service => "v1".to_owned(),
-        _ => format!("{GROUP}/{VERSION}"),
+        OwnerKind::Service => "v1",
+        _ => API_VERSION,
     }
 }
 
@@ -110,20 +110,13 @@ fn content_fields(object: &Value) -> impl Iterator<Item = (&String, &Value)> {
 
 fn field_matches(kind: GeneratedKind, live: Option<&Value>, desired: &Value) -> bool {
     match live {
-        Some(live) if has_no_defaults(kind) => live == desired,
+        Some(live) if !kind.has_server_side_defaults() => live == desired,
         Some(live) => contains_desired(live, desired),
         None => is_empty_value(desired),
     }
 }
 
-/// Reports whether the API server sets no defaults in a kind. That is so for Istio's kinds: what Emcee did
-/// not write was written by another client.
-pub(crate) fn has_no_defaults(kind: GeneratedKind) -> bool {
-    kind.group().ends_with(".istio.io")
-}
-
-/// Reports whether the live value contains everything that is desired. In Kubernetes' own kinds the API
-/// server adds defaults.
+/// Reports whether the live value contains everything that is desired.
 fn contains_desired(live: &Value, desired: &Value) -> bool {
     match (live, desired) {
         (Value::Object(live), Value::Object(desired)) => desired.iter().all(|(field, desired)| {
@@ -151,7 +144,7 @@ fn is_empty_value(value: &Value) -> bool {
 
 /// Returns a merge patch that removes what an apply keeps: fields of a spec that others have added.
 pub(crate) fn removal_patch(kind: GeneratedKind, live: &Value, desired: &Value) -> Option<Value> {
-    if !has_no_defaults(kind) {
+    if kind.has_server_side_defaults() {
         return None;
     }
     let additions = removed_fields(&live["spec"], &desired["spec"])?;

@@ -1,6 +1,6 @@
 //! Executes writes against the API server.
 
-use emcee_api::{GROUP, VERSION};
+use emcee_api::API_VERSION;
 use emcee_core::key::ObjectKey;
 use emcee_core::plan::GeneratedKind;
 use emcee_core::translate::Unit;
@@ -245,7 +245,7 @@ async fn apply_to_resource(
     let (Some((kind, key)), Some((api, _))) = (UserKind::of_unit(unit), resource_api(client, unit)) else {
         return Ok(WriteOutcome::Done);
     };
-    patch["apiVersion"] = format!("{GROUP}/{VERSION}").into();
+    patch["apiVersion"] = API_VERSION.into();
     patch["kind"] = user_api_resource(kind).0.into();
     patch["metadata"]["name"] = (&*key.name).into();
     // A precondition: a recreated resource has another UID.

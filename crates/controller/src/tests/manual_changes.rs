@@ -1,6 +1,7 @@
 //! Changes that people make by hand.
 
 use emcee_testkit::apiserver::{Fault, Verb};
+use emcee_testkit::prelude::*;
 use serde_json::json;
 
 use super::world::{BINDINGS, EXPOSITIONS, FEDS, RULES, World, binding_of, condition, exposing};
@@ -110,6 +111,21 @@ async fn manual_changes_are_reverted() {
     }
     world.server.delete(RULES, "bank", &name);
     world.wait_until_converged().await;
+    running.stop().await;
+}
+
+/// Emcee's own kinds have the defaults of their CRDs. To remove one would be to write without an end.
+#[tokio::test]
+async fn defaults_of_generated_resources_are_no_difference() {
+    let world = World::new();
+    world.server.set_defaults(EXPOSITIONS, json!({"spec": {"protocol": "HTTP"}}));
+    let exposed = service("shop", "exposed").port("http", 9080).selector([("app", "exposed")]);
+    world.put("services", exposed.label("emcee.io/expose", "blue").build());
+    let running = world.start();
+    world.wait_until_converged().await;
+    let exposition = world.first_key(EXPOSITIONS);
+    let live = world.server.get(EXPOSITIONS, &exposition.namespace, &exposition.name).expect("it is there");
+    assert_eq!(live["spec"]["protocol"], "HTTP");
     running.stop().await;
 }
 

@@ -223,8 +223,8 @@ proptest! {
     /// The comparison before a write, and the one for people, are two walks over the same two objects.
     #[test]
     fn there_is_something_to_show_whenever_there_is_something_to_write(there in any_object(), wanted in any_object()) {
-        for kind in [GeneratedKind::Service, GeneratedKind::Gateway] {
-            let shown = find_drift(&there, &wanted, kind == GeneratedKind::Gateway);
+        for kind in [GeneratedKind::Service, GeneratedKind::Gateway, GeneratedKind::ServiceBinding] {
+            let shown = find_drift(&there, &wanted, !kind.has_server_side_defaults());
             prop_assert_eq!(matches_desired(kind, &there, &wanted), shown.is_empty(), "{:?}: {:?}", kind, shown);
         }
     }

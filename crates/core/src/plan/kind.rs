@@ -64,6 +64,13 @@ impl GeneratedKind {
         matches!(self.group(), "networking.istio.io" | "security.istio.io")
     }
 
+    /// Returns whether the API server adds fields to objects of this kind that are written without them. Istio's
+    /// definitions have no defaults: what Emcee did not write there was written by another client. Emcee's own
+    /// definitions can have defaults, as Kubernetes' kinds do.
+    pub fn has_server_side_defaults(self) -> bool {
+        !self.is_istio()
+    }
+
     /// Returns the group and version, as in YAML.
     pub const fn api_version(self) -> &'static str {
         match self {
@@ -76,7 +83,7 @@ impl GeneratedKind {
             Self::DestinationRule | Self::ServiceEntry | Self::VirtualService | Self::Gateway => {
                 "networking.istio.io/v1"
             }
-            Self::ServiceExposition | Self::ServiceBinding => "mm.ibm.istio.io/v1",
+            Self::ServiceExposition | Self::ServiceBinding => emcee_api::API_VERSION,
         }
     }
 

@@ -1,6 +1,6 @@
 //! Builds ServiceBindings for announced services.
 
-use emcee_api::{GROUP, VERSION};
+use emcee_api::API_VERSION;
 use emcee_core::catalogue::Announcement;
 use emcee_core::key::ObjectKey;
 use emcee_core::labels::Labels;
@@ -21,7 +21,7 @@ pub struct BindingOptions<'a> {
 pub fn dynamic_binding(service: &ObjectKey, consumer: &BindingOptions<'_>) -> Value {
     let namespace = consumer.namespace.unwrap_or(&service.namespace);
     let mut binding = json!({
-        "apiVersion": format!("{GROUP}/{VERSION}"),
+        "apiVersion": API_VERSION,
         "kind": "ServiceBinding",
         "metadata": {"name": &*service.name, "namespace": namespace},
         "spec": {"name": &*service.name},

@@ -108,9 +108,8 @@ fn diff_objects(planned: &[GeneratedObject], against: &LoadedManifests) -> anyho
             writeln!(text, "+ {name}")?;
             continue;
         };
-        // The API server adds defaults to objects of Kubernetes' own kinds, so extra fields there are no difference.
-        // Istio's kinds have no defaults.
-        let exact = kind.group().ends_with(".istio.io");
+        // Fields that the API server adds are no difference.
+        let exact = !kind.has_server_side_defaults();
         let changed = find_drift(&old.value, &serde_json::to_value(object)?, exact);
         if !changed.is_empty() {
             writeln!(text, "~ {name}")?;

@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use anyhow::Context as _;
 use clap::Args;
-use emcee_api::{GROUP, VERSION};
+use emcee_api::API_VERSION;
 use emcee_core::inputs::TranslationSettings;
 use emcee_core::key::ObjectKey;
 use emcee_core::labels::Labels;
@@ -171,7 +171,7 @@ impl ExposeArgs {
             spec["directory"] = json!(false);
         }
         json!({
-            "apiVersion": format!("{GROUP}/{VERSION}"),
+            "apiVersion": API_VERSION,
             "kind": "ServiceExposition",
             "metadata": {"name": own, "namespace": &**namespace},
             "spec": spec,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use emcee_api::labels::FED_CONFIG;
-use emcee_api::{GROUP, MeshFedConfig, VERSION};
+use emcee_api::{API_VERSION, MeshFedConfig};
 use emcee_core::catalogue::PeerPolicy;
 use emcee_core::inputs::{InputChange, TranslationSettings};
 use emcee_core::labels::Labels;
@@ -141,7 +141,7 @@ pub(super) fn assumed_selector(relationship: &str) -> Labels {
 
 /// Converts a MeshFedConfig. Returns `None` if it is invalid: an invalid relationship cannot be used.
 fn fed_config_change(object: &DynamicObject) -> Option<InputChange> {
-    let mut value: Value = json!({"apiVersion": format!("{GROUP}/{VERSION}"), "kind": "MeshFedConfig"});
+    let mut value: Value = json!({"apiVersion": API_VERSION, "kind": "MeshFedConfig"});
     value["metadata"] = serde_json::to_value(&object.metadata).ok()?;
     value["spec"] = object.data.get("spec")?.clone();
     let config = parse::read_fed_config(&value).ok()?;

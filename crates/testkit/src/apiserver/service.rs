@@ -123,6 +123,11 @@ impl ApiServer {
         self.change_state(|state| state.set_installed(plural, false));
     }
 
+    /// Gives the fields of `defaults` to every object of a kind that is written without them.
+    pub fn set_defaults(&self, plural: &str, defaults: Value) {
+        self.change_state(|state| state.set_defaults(plural, defaults));
+    }
+
     /// Adds a fault to the script.
     pub fn inject(&self, fault: Fault) {
         self.change_script(|script| script.faults.push(fault));

@@ -81,6 +81,8 @@ pub(super) struct StoreEvent {
 pub struct ServerState {
     objects: BTreeMap<StoreKey, (Value, FieldOwners)>,
     uninstalled: BTreeSet<String>,
+    /// Values that objects of a kind get if a write leaves the fields out: what `default` in a schema does.
+    defaults: BTreeMap<String, Value>,
     pub(super) events: Vec<StoreEvent>,
     pub(super) version: u64,
     pub(super) compacted: u64,
@@ -128,6 +130,10 @@ impl ServerState {
         for key in keys {
             self.remove(&key);
         }
+    }
+
+    pub(super) fn set_defaults(&mut self, plural: &str, defaults: Value) {
+        self.defaults.insert(plural.to_owned(), defaults);
     }
 
     pub(super) fn check_installed(&self, call: &ApiRequest) -> Result<(), ErrorResponse> {
@@ -256,6 +262,9 @@ impl ServerState {
     pub(super) fn commit(&mut self, key: &StoreKey, mut object: Value, owners: FieldOwners) -> Value {
         let before = self.objects.get(key).map(|(object, _)| object.clone());
         self.fill_metadata(key, &mut object, before.as_ref(), &owners);
+        if let Some(defaults) = self.defaults.get(&key.plural) {
+            fill_defaults(&mut object, defaults);
+        }
         if before.as_ref() == Some(&object) {
             return object;
         }
@@ -389,6 +398,14 @@ fn merge_patch(target: &mut Value, patch: &Value) {
         } else {
             merge_patch(&mut target[key.as_str()], value);
         }
+    }
+}
+
+/// Adds the fields that an object lacks. As in the real server, no manager owns them.
+fn fill_defaults(object: &mut Value, defaults: &Value) {
+    let (Some(object), Some(defaults)) = (object.as_object_mut(), defaults.as_object()) else { return };
+    for (field, default) in defaults {
+        fill_defaults(object.entry(field).or_insert_with(|| default.clone()), default);
     }
 }
 
