@@ -10,6 +10,7 @@
 //! [`lease`] and writes. It compares the plan with the cluster before it writes anything: an unchanged plan
 //! causes no write.
 
+mod api_error;
 mod convert;
 mod discovery_link;
 mod engine;
@@ -30,6 +31,7 @@ mod tests;
 mod uninstall;
 mod watch;
 
+pub use api_error::ApiErrorKind;
 pub use discovery_link::DiscoveryHandle;
 pub use health::{CatalogueState, Health};
 pub use metrics::Metrics;

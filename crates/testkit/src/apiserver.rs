@@ -8,6 +8,6 @@ mod faults;
 mod service;
 mod store;
 
-pub use faults::{Effect, Fault};
+pub use faults::{Effect, Fault, Refusal};
 pub use service::ApiServer;
 pub use store::{LoggedRequest, ServerState, StoreKey, Verb};

@@ -6,6 +6,7 @@ use std::time::Duration;
 use emcee_api::Reason;
 use emcee_core::problem::ResourceProblem;
 
+use crate::api_error::ApiErrorKind;
 use crate::convert::field_manager;
 use crate::watch::update::ObjectId;
 
@@ -41,19 +42,19 @@ impl WriteError {
     pub(crate) fn from_kube(error: &kube::Error) -> Self {
         let kube::Error::Api(status) = error else { return Self::Transient(error.to_string()) };
         let message = status.message.clone();
-        match status.code {
-            409 => Self::Conflict,
-            // A kind, a namespace or the object itself can be missing. The API server answers 404 to all of
-            // them.
-            404 if is_unknown_kind(&message) => Self::UnknownKind,
-            404 if message.starts_with("namespaces ") => Self::Rejected(message),
-            404 => Self::NotFound,
-            // A terminating namespace accepts no new objects. The API server answers 403, but no permission
-            // would help.
-            403 if message.contains("because it is being terminated") => Self::Rejected(message),
-            401 | 403 => Self::Forbidden(message),
-            429 | 500 | 502..=504 if !is_webhook_error(&message) => Self::Transient(message),
-            code => Self::Rejected(format!("{message} ({code})")),
+        match ApiErrorKind::of(status) {
+            ApiErrorKind::Conflict => Self::Conflict,
+            ApiErrorKind::UnknownKind => Self::UnknownKind,
+            ApiErrorKind::NotFound => Self::NotFound,
+            // No permission would help.
+            ApiErrorKind::NamespaceMissing | ApiErrorKind::NamespaceTerminating => Self::Rejected(message),
+            ApiErrorKind::Forbidden => Self::Forbidden(message),
+            ApiErrorKind::Transient => Self::Transient(message),
+            // A webhook that cannot be called may be down for long, and an administrator has to fix it. So the
+            // status reports it at once.
+            ApiErrorKind::Internal | ApiErrorKind::Rejected => {
+                Self::Rejected(format!("{message} ({})", status.code))
+            }
         }
     }
 
@@ -170,18 +171,6 @@ pub(crate) fn hand_over_hint(id: &ObjectId) -> String {
 
 fn describe_leftover(id: &ObjectId) -> String {
     format!("{} {} is no longer wanted but still there", id.kind.as_str(), id.key)
-}
-
-/// Reports whether a 404 is about the kind. For a missing object the API server names the object; of a kind
-/// without a definition it knows nothing.
-fn is_unknown_kind(message: &str) -> bool {
-    message.contains("page not found") || message.contains("could not find the requested resource")
-}
-
-/// Reports whether a webhook caused the error. A webhook that cannot be called may be down for long, and an
-/// administrator has to fix it.
-fn is_webhook_error(message: &str) -> bool {
-    message.contains("admission webhook") || message.contains("failed calling webhook")
 }
 
 #[cfg(test)]

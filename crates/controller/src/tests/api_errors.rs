@@ -2,7 +2,7 @@
 
 use emcee_testkit::apiserver::{Effect, Fault, Verb};
 
-use super::world::{BINDINGS, EXPOSITIONS, GATEWAYS, RULES, World, binding_of, exposing};
+use super::world::{BINDINGS, EXPOSITIONS, GATEWAYS, RULES, World, binding_of, condition, exposing};
 
 #[tokio::test]
 async fn every_error_is_recovered_from() {
@@ -82,6 +82,30 @@ async fn one_rejected_object_blocks_only_itself() {
     world.wait_for_reason(EXPOSITIONS, "bank", "ratings", "Programmed", "Programmed").await;
     world.wait_until_converged().await;
     running.stop().await;
+}
+
+/// The wording of a message is no part of the API of Kubernetes, and differs between its versions.
+#[tokio::test]
+async fn errors_are_told_apart_without_their_messages() {
+    for (fault, reason) in [
+        (Fault::missing_namespace("blue"), "ApplyFailed"),
+        (Fault::terminating_namespace("blue"), "ApplyFailed"),
+        (Fault::denied_by_webhook(), "ApplyFailed"),
+        (Fault::failed_webhook(), "ApplyFailed"),
+        (Fault::code(403), "Forbidden"),
+    ] {
+        let world = World::new();
+        let reworded = fault.message("in other words").verb(Verb::Patch).plural(GATEWAYS);
+        // Once: an error that passes by itself would not be reported.
+        world.server.inject(reworded.clone());
+        world.put(EXPOSITIONS, exposing("shop", "reviews", "blue"));
+        let running = world.start();
+        world.wait_for_reason(EXPOSITIONS, "shop", "reviews", "Programmed", reason).await;
+        let message = world.server.get(EXPOSITIONS, "shop", "reviews").map(|it| condition(&it, "Programmed"));
+        let message = message.expect("it is there")["message"].to_string();
+        assert!(message.contains("in other words"), "{reworded:?}: {message}");
+        running.stop().await;
+    }
 }
 
 /// Another client may create a Service of a facade's name before any watch reports it. Then its calls stay

@@ -2,9 +2,10 @@
 
 use anyhow::{Context as _, anyhow};
 use emcee_api::{GROUP, VERSION};
+use emcee_controller::ApiErrorKind;
 use emcee_core::diff::diff_objects;
 use kube::api::{DynamicObject, GroupVersionKind, Patch, PatchParams, PostParams};
-use kube::core::{ApiResource, Status};
+use kube::core::ApiResource;
 use kube::{Api, Client};
 use serde_json::{Value, json};
 
@@ -129,21 +130,23 @@ fn classify_error(error: kube::Error, name: &str) -> anyhow::Result<Result<Resou
     let kube::Error::Api(status) = error else {
         return Err(anyhow::Error::new(error).context(format!("failed to write {name}")));
     };
-    match status.code {
-        400 | 422 => Ok(Err(format!("{name}: {}", status.message))),
-        // Any other 403 means missing permissions, which concern the whole command.
-        403 if status.message.contains("admission webhook") => Ok(Err(format!("{name}: {}", status.message))),
-        // The namespace or the kind does not exist.
-        404 => Ok(Err(format!("{name}: {} ({})", status.message, not_found_fix(&status)))),
-        _ => Err(anyhow!("{} ({})", status.message, status.code).context(format!("failed to write {name}"))),
-    }
-}
-
-/// Returns the command that fixes a 404.
-fn not_found_fix(status: &Status) -> &'static str {
-    if status.message.starts_with("namespaces") {
-        "kubectl create namespace"
-    } else {
-        "emcee crds | kubectl apply --server-side -f -"
-    }
+    let fix = match ApiErrorKind::of(&status) {
+        ApiErrorKind::NamespaceTerminating => "",
+        ApiErrorKind::Rejected if matches!(status.code, 400 | 403 | 422) => "",
+        ApiErrorKind::NamespaceMissing => " (kubectl create namespace)",
+        ApiErrorKind::UnknownKind | ApiErrorKind::NotFound => {
+            " (emcee crds | kubectl apply --server-side -f -)"
+        }
+        // Missing permissions concern the whole command, and so does an API server that fails.
+        ApiErrorKind::Conflict
+        | ApiErrorKind::Forbidden
+        | ApiErrorKind::Rejected
+        | ApiErrorKind::Internal
+        | ApiErrorKind::Transient => {
+            return Err(
+                anyhow!("{} ({})", status.message, status.code).context(format!("failed to write {name}"))
+            );
+        }
+    };
+    Ok(Err(format!("{name}: {}{fix}", status.message)))
 }

@@ -163,7 +163,7 @@ impl ApiServer {
         let call = parse_request(&head, &body);
         let effect = self.next_effect(&call);
         let broken = || io::Error::new(io::ErrorKind::ConnectionReset, "the connection was dropped");
-        let refusal = effect.as_ref().and_then(Effect::error_response);
+        let refusal = effect.as_ref().and_then(|effect| effect.error_response(&call.key));
         let answer = match (&effect, refusal) {
             (Some(Effect::DropBefore), _) => None,
             (_, Some(refusal)) => Some(Err(refusal)),
@@ -184,6 +184,7 @@ impl ApiServer {
         match answer.ok_or_else(broken)? {
             Ok(_) if call.verb == Verb::Watch => Ok(Response::new(self.watch_body(call))),
             Ok((code, body)) => json_response(code, &body),
+            Err(refusal) if refusal.is_plain_text() => response(404, "text/plain", refusal.message),
             Err(refusal) => json_response(refusal.code, &status_object(&refusal)),
         }
     }
@@ -234,7 +235,8 @@ const ENDED: u64 = u64::MAX;
 fn next_watch_line(state: &ServerState, call: &ApiRequest, from: u64) -> Option<(u64, Value)> {
     if from < state.compacted {
         let message = format!("too old resource version: {from} ({})", state.compacted);
-        let expired = status_object(&ErrorResponse { code: 410, reason: "Expired", message });
+        let expired =
+            status_object(&ErrorResponse { code: 410, reason: "Expired", message, details: Value::Null });
         return Some((ENDED, json!({"type": "ERROR", "object": expired})));
     }
     let mut later = state.events.iter().filter(|event| event.version > from);
@@ -247,16 +249,27 @@ fn check_watch(state: &ServerState, call: &ApiRequest) -> Result<(u16, Value), E
 }
 
 fn status_object(refusal: &ErrorResponse) -> Value {
-    json!({"apiVersion": "v1", "kind": "Status", "metadata": {}, "status": "Failure",
-        "message": refusal.message, "reason": refusal.reason, "code": refusal.code})
+    let mut status = json!({"apiVersion": "v1", "kind": "Status", "metadata": {}, "status": "Failure",
+        "message": refusal.message, "code": refusal.code});
+    if !refusal.reason.is_empty() {
+        status["reason"] = refusal.reason.into();
+    }
+    if !refusal.details.is_null() {
+        status["details"] = refusal.details.clone();
+    }
+    status
 }
 
 fn json_response(code: u16, body: &Value) -> Result<Response<Body>, io::Error> {
-    let mut response = Response::builder().status(code).header("content-type", "application/json");
+    response(code, "application/json", body.to_string())
+}
+
+fn response(code: u16, content_type: &str, body: String) -> Result<Response<Body>, io::Error> {
+    let mut response = Response::builder().status(code).header("content-type", content_type);
     if code == 429 {
         response = response.header("retry-after", "1");
     }
-    response.body(Body::from(body.to_string())).map_err(io::Error::other)
+    response.body(Body::from(body)).map_err(io::Error::other)
 }
 
 fn parse_request(head: &axum::http::request::Parts, body: &[u8]) -> ApiRequest {

@@ -18,6 +18,20 @@ pub struct StoreKey {
     pub name: String,
 }
 
+impl StoreKey {
+    /// The `details` of a `Status` about this object. `kind` is the plural there.
+    pub(super) fn status_details(&self) -> Value {
+        let (plural, group) = self.plural.split_once('.').unwrap_or((&self.plural, ""));
+        let mut details = json!({"kind": plural});
+        for (field, value) in [("name", &*self.name), ("group", group)] {
+            if !value.is_empty() {
+                details[field] = value.into();
+            }
+        }
+        details
+    }
+}
+
 /// The verb of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[expect(missing_docs, reason = "they are the verbs of Kubernetes")]
@@ -42,19 +56,34 @@ pub struct LoggedRequest {
     pub code: u16,
 }
 
+/// An error, as the body of its `Status`.
 #[derive(Debug)]
 pub(super) struct ErrorResponse {
     pub(super) code: u16,
     pub(super) reason: &'static str,
     pub(super) message: String,
+    /// `details` of the `Status`: what is concerned, and causes. Null for none.
+    pub(super) details: Value,
 }
 
-pub(super) fn refuse<T>(
+impl ErrorResponse {
+    /// The answer to a path that nothing serves. As in the real server, its body is plain text.
+    fn page_not_found() -> Self {
+        Self { code: 404, reason: "", message: "404 page not found".to_owned(), details: Value::Null }
+    }
+
+    pub(super) fn is_plain_text(&self) -> bool {
+        self.code == 404 && self.reason.is_empty()
+    }
+}
+
+fn refuse<T>(
     code: u16,
     reason: &'static str,
+    key: &StoreKey,
     message: impl Into<String>,
 ) -> Result<T, ErrorResponse> {
-    Err(ErrorResponse { code, reason, message: message.into() })
+    Err(ErrorResponse { code, reason, message: message.into(), details: key.status_details() })
 }
 
 pub(super) struct ApiRequest {
@@ -138,7 +167,7 @@ impl ServerState {
 
     pub(super) fn check_installed(&self, call: &ApiRequest) -> Result<(), ErrorResponse> {
         if self.uninstalled.contains(&call.key.plural) {
-            return refuse(404, "NotFound", "the server could not find the requested resource");
+            return Err(ErrorResponse::page_not_found());
         }
         Ok(())
     }
@@ -157,8 +186,10 @@ impl ServerState {
 
     fn find_object(&self, key: &StoreKey) -> Result<(Value, FieldOwners), ErrorResponse> {
         let found = self.objects.get(key).cloned();
-        found
-            .map_or_else(|| refuse(404, "NotFound", format!("{} \"{}\" not found", key.plural, key.name)), Ok)
+        found.map_or_else(
+            || refuse(404, "NotFound", key, format!("{} \"{}\" not found", key.plural, key.name)),
+            Ok,
+        )
     }
 
     fn list_page(&self, call: &ApiRequest) -> Value {
@@ -179,7 +210,12 @@ impl ServerState {
         let mut key = call.key.clone();
         call.body["metadata"]["name"].as_str().unwrap_or_default().clone_into(&mut key.name);
         if self.objects.contains_key(&key) {
-            return refuse(409, "AlreadyExists", format!("{} \"{}\" already exists", key.plural, key.name));
+            return refuse(
+                409,
+                "AlreadyExists",
+                &key,
+                format!("{} \"{}\" already exists", key.plural, key.name),
+            );
         }
         let mut owners = FieldOwners::new();
         let after = apply::to_leaves(&call.body);
@@ -197,10 +233,11 @@ impl ServerState {
             return refuse(
                 422,
                 "Invalid",
+                &call.key,
                 "metadata.resourceVersion: Invalid value: 0x0: must be specified for an update",
             );
         }
-        check_preconditions(&before, &body["metadata"])?;
+        check_preconditions(&call.key, &before, &body["metadata"])?;
         keep_spec_or_status(&before, &mut body, call.status);
         let (old, new) = (apply::to_leaves(&before), apply::to_leaves(&body));
         apply::remove_managers(&mut owners, &body["metadata"]["managedFields"]);
@@ -215,7 +252,14 @@ impl ServerState {
         let (mut object, _) = self.find_object(&call.key)?;
         match call.content_type.as_str() {
             "application/merge-patch+json" => merge_patch(&mut object, &call.body),
-            other => return refuse(415, "UnsupportedMediaType", format!("this server does not do {other}")),
+            other => {
+                return refuse(
+                    415,
+                    "UnsupportedMediaType",
+                    &call.key,
+                    format!("this server does not do {other}"),
+                );
+            }
         }
         self.update(call, object)
     }
@@ -227,17 +271,17 @@ impl ServerState {
             self.find_object(&call.key)?;
         }
         if present.is_none() && call.body["metadata"]["uid"].is_string() {
-            return refuse(409, "Conflict", "uid mismatch: the object is not there");
+            return refuse(409, "Conflict", &call.key, "uid mismatch: the object is not there");
         }
         let (before, mut owners) = present.unwrap_or_else(|| (call.body.clone(), FieldOwners::new()));
-        check_preconditions(&before, &call.body["metadata"])?;
+        check_preconditions(&call.key, &before, &call.body["metadata"])?;
         let old = if code == 200 { apply::to_leaves(&before) } else { apply::Leaves::new() };
         let mut applied = apply::to_leaves(&call.body);
         applied.retain(|path, _| (path[0] == "f:status") == call.status);
         let force = call.query.get("force").is_some_and(|force| force == "true");
         let merged = apply::merge_applied(&old, &mut owners, &applied, &field_manager(call, "Apply"), force);
-        let merged =
-            merged.or_else(|conflicts| refuse(409, "Conflict", format!("Apply failed: {conflicts}")))?;
+        let merged = merged
+            .or_else(|conflicts| refuse(409, "Conflict", &call.key, format!("Apply failed: {conflicts}")))?;
         let mut object = apply::from_leaves(&merged);
         for field in ["apiVersion", "kind"] {
             object[field] = before[field].clone();
@@ -248,7 +292,7 @@ impl ServerState {
 
     fn delete(&mut self, call: &ApiRequest) -> Result<(u16, Value), ErrorResponse> {
         let (mut object, owners) = self.find_object(&call.key)?;
-        check_preconditions(&object, &call.body["preconditions"])?;
+        check_preconditions(&call.key, &object, &call.body["preconditions"])?;
         if finalizer_count(&object) == 0 {
             self.remove(&call.key);
         } else if object["metadata"]["deletionTimestamp"].is_null() {
@@ -359,12 +403,13 @@ fn field_manager(call: &ApiRequest, operation: &'static str) -> (String, &'stati
 }
 
 /// Checks the preconditions of a request: its uid and version, if set, must be those of the object.
-fn check_preconditions(object: &Value, preconditions: &Value) -> Result<(), ErrorResponse> {
+fn check_preconditions(key: &StoreKey, object: &Value, preconditions: &Value) -> Result<(), ErrorResponse> {
     for field in ["uid", "resourceVersion"] {
         if preconditions[field].is_string() && preconditions[field] != object["metadata"][field] {
             return refuse(
                 409,
                 "Conflict",
+                key,
                 format!("{field} in precondition: {}, but it is another", preconditions[field]),
             );
         }

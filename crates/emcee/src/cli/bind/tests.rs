@@ -158,6 +158,31 @@ async fn a_refusal_of_the_api_server_is_printed() {
     assert!(refusal.starts_with("ServiceBinding default/reviews: "), "{refusal}");
 }
 
+/// The wording of a message is no part of the API of Kubernetes, and differs between its versions.
+#[tokio::test]
+async fn refusals_are_told_apart_without_their_messages() {
+    for (fault, fix) in [
+        (Fault::missing_namespace("default"), "(kubectl create namespace)"),
+        (Fault::terminating_namespace("default"), ""),
+        (Fault::denied_by_webhook(), ""),
+    ] {
+        let server = server();
+        server.inject(fault.message("in other words").plural(BINDINGS));
+        let refusal = run_bind(&server, "blue/m2/default/reviews").await.expect_refusal();
+        let words = "ServiceBinding default/reviews: in other words";
+        assert!(refusal.starts_with(words) && refusal.contains(fix), "{refusal}");
+    }
+    let server = server();
+    server.inject(Fault::code(403).message("in other words").plural(BINDINGS));
+    let (args, mut out, mut err) = (parse_args("blue/m2/default/reviews"), Vec::new(), Vec::new());
+    let console = &mut Console::new(&mut out, &mut err);
+    let forbidden = bind_services(&args, Some(&server.client()), console).await;
+    assert!(forbidden.is_err(), "a missing permission ends the command");
+    server.uninstall(BINDINGS);
+    let refusal = run_bind(&server, "blue/m2/default/reviews").await.expect_refusal();
+    assert!(refusal.contains("(emcee crds | kubectl apply --server-side -f -)"), "{refusal}");
+}
+
 fn offer(name: &str, endpoint: &str) -> Announcement {
     Announcement {
         key: ObjectKey::new("default", name),
