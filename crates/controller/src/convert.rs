@@ -118,7 +118,7 @@ pub(crate) fn resource_update(kind: UserKind, key: &ObjectKey, object: Option<Dy
     let finalizer = finalizers.iter().any(|finalizer| finalizer == FINALIZER);
     let status = StatusDigest::from_status(kind, object.data.get("status").unwrap_or(&Value::Null));
     // Without a version for the core, the objects of the resource are removed before the finalizer is.
-    let value = (!deleting).then(|| serde_json::to_value(&object).unwrap_or_default());
+    let value = (!deleting).then(|| to_json(&object));
     let (unit, change) = kind.parse_change(key, value.as_ref(), applied);
     WatchUpdate::Resource(Box::new(UserResource {
         unit,
@@ -256,7 +256,7 @@ pub(crate) fn live_update(
             && is_taken_over_by_user(&object.data["spec"]),
         deleting: object.metadata.deletion_timestamp.is_some(),
         owner,
-        body: serde_json::to_value(&object).unwrap_or_default(),
+        body: to_json(&object),
     }))
 }
 
@@ -281,6 +281,12 @@ fn is_taken_over_by_user(spec: &Value) -> bool {
 
 fn is_managed(labels: Option<&std::collections::BTreeMap<String, String>>) -> bool {
     labels.and_then(|labels| labels.get(labels::MANAGED_BY)).is_some_and(|by| by == labels::MANAGED_BY_EMCEE)
+}
+
+/// Returns an object of the API server as JSON.
+pub(crate) fn to_json(object: &DynamicObject) -> Value {
+    serde_json::to_value(object)
+        .expect("it was read from JSON, so all keys are strings and all values have a form")
 }
 
 /// Decodes an object of one of Istio's kinds. Objects are decoded one by one: an object that Istio would not

@@ -28,7 +28,7 @@ impl DesiredObject {
     /// Builds the desired object. It has an owner reference to the resource with this UID if both are in the
     /// same namespace: across namespaces, the garbage collector would delete the object.
     pub(crate) fn from_object(object: &GeneratedObject, owner_uid: Option<&Uid>) -> Self {
-        let mut value = serde_json::to_value(object).unwrap_or_default();
+        let mut value = object.to_json();
         if let Some(uid) = owner_uid.filter(|_| object.owner.key.namespace == object.namespace) {
             value["metadata"]["ownerReferences"] = json!([owner_reference(object, uid)]);
         }

@@ -13,7 +13,7 @@ use kube::api::DynamicObject;
 
 use super::{Orphan, UninstallExtent};
 use crate::FINALIZER;
-use crate::convert::UserKind;
+use crate::convert::{UserKind, to_json};
 use crate::reconcile::hand_over_hint;
 use crate::watch::update::{LiveObject, ObjectId, ObjectOrigin, OwnerLabels, ResourceVersion};
 
@@ -104,7 +104,7 @@ impl UninstallResource {
     pub(super) fn from_object(kind: UserKind, object: &DynamicObject) -> Self {
         let metadata = &object.metadata;
         let text = |field: &Option<String>| field.clone().unwrap_or_default();
-        let value = serde_json::to_value(object).unwrap_or_default();
+        let value = to_json(object);
         let binding = (kind == UserKind::ServiceBinding).then(|| core::read_binding(&value).ok()).flatten();
         let labels = match kind {
             UserKind::MeshFedConfig => core::read_fed_config(&value).ok().map(|config| config.labels),

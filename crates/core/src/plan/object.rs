@@ -92,14 +92,20 @@ impl GeneratedObject {
         }
     }
 
+    /// Returns the object as JSON, as the API server receives it. For a Secret it contains the keys.
+    #[expect(clippy::missing_panics_doc, reason = "the expectation holds for every object")]
+    pub fn to_json(&self) -> Value {
+        // A fallback such as `null` would be applied.
+        serde_json::to_value(self).expect("all keys are strings, and all values have a JSON form")
+    }
+
     /// Returns the object as JSON for display. For a Secret it contains only kind, namespace and name.
     pub fn to_redacted_json(&self) -> Value {
         match self.kind() {
             GeneratedKind::Secret => {
                 json!({"kind": "Secret", "namespace": self.namespace, "name": self.name})
             }
-            // Serialization cannot fail: every value in an object has a JSON form.
-            _ => serde_json::to_value(self).unwrap_or_default(),
+            _ => self.to_json(),
         }
     }
 

@@ -136,8 +136,7 @@ fn parse_generated<T>(
     parse: fn(&serde_json::Value) -> Result<T, Vec<crate::problem::ResourceProblem>>,
 ) -> HashMap<ObjectKey, ParsedResource<T>> {
     let of = |object: &GeneratedObject| {
-        let value = serde_json::to_value(object).unwrap_or_default();
-        (ObjectKey::new(&object.namespace, &object.name), parse(&value).map(Arc::new))
+        (ObjectKey::new(&object.namespace, &object.name), parse(&object.to_json()).map(Arc::new))
     };
     objects.iter().filter(|object| object.kind() == kind).map(of).collect()
 }
