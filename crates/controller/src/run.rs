@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use kube::Client;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tracing::{debug, info, warn};
+use tracing::{Instrument as _, debug, info, warn};
 
 use crate::discovery_link::{DiscoveryHandle, DiscoveryLink, create_link};
 use crate::engine::{Engine, WriteTask};
@@ -18,8 +18,9 @@ use crate::metrics::Metrics;
 use crate::options::ControllerOptions;
 use crate::reconcile::{WriteError, WriteOutcome, execute_write};
 use crate::status::ReadinessTransition;
+use crate::watch::failures::{FailureReport, WatchFailures};
 use crate::watch::update::WatchUpdate;
-use crate::watch::{WatchEvent, WatchEventKind, WatchSet, WatchSource};
+use crate::watch::{KIND_MISSING, WatchEvent, WatchEventKind, WatchSet, WatchSource};
 
 /// Maximum number of watch events that are processed at once.
 const MAX_EVENTS: usize = 1024;
@@ -45,6 +46,7 @@ pub struct Controller {
     engine: Engine,
     inputs: WatchInbox,
     generated: Option<WatchInbox>,
+    watch_failures: Failures,
     writes: JoinSet<(WriteTask, Result<WriteOutcome, WriteError>)>,
     health: Health,
     heartbeat: Heartbeat,
@@ -55,8 +57,19 @@ pub struct Controller {
     discovery_handle: Option<DiscoveryHandle>,
 }
 
+/// Failures of all watches, by set and number.
+type Failures = WatchFailures<(WatchSetKind, usize)>;
+
+/// What a set of watches is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum WatchSetKind {
+    Inputs,
+    Generated,
+}
+
 /// A set of watches and their events.
 struct WatchInbox {
+    set: WatchSetKind,
     watches: WatchSet,
     events: mpsc::Receiver<WatchEvent>,
     /// Watches that have not completed their list, each with its last error.
@@ -65,11 +78,15 @@ struct WatchInbox {
 }
 
 impl WatchInbox {
-    fn new(metrics: &Metrics, watch: impl FnOnce(&mpsc::Sender<WatchEvent>) -> WatchSet) -> Self {
+    fn new(
+        set: WatchSetKind,
+        metrics: &Metrics,
+        watch: impl FnOnce(&mpsc::Sender<WatchEvent>) -> WatchSet,
+    ) -> Self {
         let (sender, observations) = mpsc::channel(MAX_EVENTS * 4);
         let watches = watch(&sender);
         let blockers = (0..watches.sources().len()).map(|number| (number, None)).collect();
-        Self { watches, events: observations, blockers, metrics: metrics.clone() }
+        Self { set, watches, events: observations, blockers, metrics: metrics.clone() }
     }
 
     /// Returns what keeps the initial sync from being complete, a line each.
@@ -87,17 +104,24 @@ impl WatchInbox {
     }
 
     /// Splits events into updates, which it returns, and the state of the watches, which it records.
-    fn process_events(&mut self, batch: Vec<WatchEvent>) -> Vec<WatchUpdate> {
+    fn process_events(&mut self, batch: Vec<WatchEvent>, failures: &mut Failures) -> Vec<WatchUpdate> {
         let mut facts = Vec::with_capacity(batch.len());
         for WatchEvent { source, kind: what } in batch {
             match what {
-                WatchEventKind::Update(fact) => facts.push(*fact),
-                WatchEventKind::Synced => drop(self.blockers.remove(&source)),
+                WatchEventKind::Update(fact) => {
+                    failures.record_success(&(self.set, source));
+                    facts.push(*fact);
+                }
+                WatchEventKind::Synced => {
+                    failures.record_success(&(self.set, source));
+                    self.blockers.remove(&source);
+                }
+                WatchEventKind::KindMissing => {
+                    self.record_failure(source, KIND_MISSING, failures);
+                    self.blockers.remove(&source);
+                }
                 WatchEventKind::Failed(why) => {
-                    if let Some(source) = self.source(source) {
-                        self.metrics.record_watch_failure(source.kind());
-                        warn!(watch = %source, error = why, "watch failed; retrying");
-                    }
+                    self.record_failure(source, &why, failures);
                     if let Some(blocker) = self.blockers.get_mut(&source) {
                         *blocker = Some(why);
                     }
@@ -106,6 +130,16 @@ impl WatchInbox {
         }
         facts
     }
+
+    fn record_failure(&self, number: usize, why: &str, failures: &mut Failures) {
+        let Some(source) = self.source(number) else { return };
+        self.metrics.record_watch_failure(source.kind());
+        if failures.record_failure((self.set, number), Instant::now()) {
+            warn!(watch = %source, error = why, "watch failed; retrying");
+        } else {
+            debug!(watch = %source, error = why, "watch failed; retrying");
+        }
+    }
 }
 
 impl Controller {
@@ -113,7 +147,9 @@ impl Controller {
     /// runtime.
     pub fn new(client: Client, options: ControllerOptions, metrics: Metrics) -> Self {
         let engine = Engine::new(&options, metrics.clone());
-        let inputs = WatchInbox::new(&metrics, |out| WatchSet::for_inputs(&client, &options, out));
+        let inputs = WatchInbox::new(WatchSetKind::Inputs, &metrics, |out| {
+            WatchSet::for_inputs(&client, &options, out)
+        });
         let announcer = EventRecorder::start(client.clone(), &options.identity);
         let (health, pulse) = health::health_pair();
         let (exchange, counterpart) = create_link();
@@ -123,6 +159,7 @@ impl Controller {
             engine,
             inputs,
             generated: None,
+            watch_failures: Failures::default(),
             writes: JoinSet::new(),
             health,
             heartbeat: pulse,
@@ -171,7 +208,7 @@ impl Controller {
                     if count == 0 {
                         return Err(ControllerError::WatchesEnded);
                     }
-                    let facts = self.inputs.process_events(std::mem::take(&mut batch));
+                    let facts = self.inputs.process_events(std::mem::take(&mut batch), &mut self.watch_failures);
                     self.engine.on_watch_updates(facts);
                     self.start_when_synced(*leads.borrow());
                 }
@@ -189,7 +226,7 @@ impl Controller {
                 // branches.
                 () = tokio::task::yield_now(), if self.engine.is_busy() => self.engine.work(time_budget(WORK_SLICE)),
                 question = self.heartbeat.next_request() => question.answer(&self.engine),
-                _ = ticks.tick() => self.engine.set_time(Timestamp::now()),
+                _ = ticks.tick() => self.on_tick(),
             }
         }
         self.finish_writes().await;
@@ -203,6 +240,17 @@ impl Controller {
             if leads {
                 self.become_leader();
             }
+        }
+    }
+
+    fn on_tick(&mut self) {
+        self.engine.set_time(Timestamp::now());
+        match self.watch_failures.due_report(Instant::now()) {
+            Some(FailureReport::Failing { watches, attempts }) => {
+                warn!(watches, attempts, "watches fail; retrying");
+            }
+            Some(FailureReport::Recovered { attempts }) => info!(attempts, "all watches work again"),
+            None => {}
         }
     }
 
@@ -220,6 +268,7 @@ impl Controller {
         if !leads {
             // Ends the watches. If this replica leads again, it lists everything again.
             self.generated = None;
+            self.watch_failures.retain(|(set, _)| *set != WatchSetKind::Generated);
             self.engine.stop_leading();
             // A write in flight must not arrive after a write of the next leader.
             self.writes.shutdown().await;
@@ -237,14 +286,14 @@ impl Controller {
             return;
         }
         let (client, options) = (&self.client, &self.options);
-        self.generated =
-            Some(WatchInbox::new(&self.metrics, |out| WatchSet::for_generated(client, options, out)));
+        let watch = |out: &mpsc::Sender<WatchEvent>| WatchSet::for_generated(client, options, out);
+        self.generated = Some(WatchInbox::new(WatchSetKind::Generated, &self.metrics, watch));
     }
 
     fn on_generated_events(&mut self, observations: Vec<WatchEvent>) {
         let Some(inbox) = &mut self.generated else { return };
         let was_blocked = !inbox.blockers.is_empty();
-        let facts = inbox.process_events(observations);
+        let facts = inbox.process_events(observations, &mut self.watch_failures);
         // Only once for each leadership: later lists are relists.
         let open = was_blocked && inbox.blockers.is_empty();
         self.engine.on_watch_updates(facts);
@@ -262,8 +311,9 @@ impl Controller {
             self.writes.spawn(async move {
                 debug!(?task, "starting write");
                 let (begun, (step, kind)) = (Instant::now(), write.metric_labels());
+                let span = write.span();
                 // A cancelled request may still have been processed. The retry finds out.
-                let outcome = with_timeout(execute_write(&client, write)).await;
+                let outcome = with_timeout(execute_write(&client, write)).instrument(span).await;
                 metrics.record_write(step, kind, outcome.is_ok(), begun.elapsed().as_secs_f64());
                 (task, outcome)
             });

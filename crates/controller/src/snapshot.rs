@@ -253,7 +253,7 @@ pub(crate) async fn wait_until_synced(
         let Some(WatchEvent { source, kind: what }) = observations.recv().await else { break };
         match what {
             WatchEventKind::Update(fact) => facts.push(*fact),
-            WatchEventKind::Synced => drop(waiting.remove(&source)),
+            WatchEventKind::Synced | WatchEventKind::KindMissing => drop(waiting.remove(&source)),
             WatchEventKind::Failed(why) => {
                 if let Some(waiting) = waiting.get_mut(&source) {
                     *waiting = Some(why);

@@ -1,5 +1,6 @@
 //! The watches: which kinds are watched, and in which namespaces.
 
+pub(crate) mod failures;
 mod follow;
 mod relist;
 mod status_digest;
@@ -22,12 +23,13 @@ use kube::{Api, Client};
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tracing::{Instrument as _, info_span};
 
 use crate::convert::{self, UserKind};
 use crate::mesh_config;
 use crate::options::{ControllerOptions, Namespaces};
+pub(crate) use follow::{KIND_MISSING, WatchEvent, WatchEventKind};
 use follow::{ObjectConverter, follow_watch};
-pub(crate) use follow::{WatchEvent, WatchEventKind};
 use relist::RelistTracker;
 use update::{RelistScope, WatchUpdate};
 
@@ -260,8 +262,10 @@ impl WatchSet {
         K: Resource + Clone + DeserializeOwned + fmt::Debug + Send + 'static,
     {
         let number = self.sources.len();
+        let span = info_span!("watch", kind = source.kind, namespace = source.namespace);
         self.sources.push(source);
-        self.tasks.spawn(follow_watch(api, config, number, memory, read, self.out.clone()));
+        let watch = follow_watch(api, config, number, memory, read, self.out.clone());
+        self.tasks.spawn(watch.instrument(span));
     }
 }
 

@@ -1,6 +1,6 @@
 //! Executes writes against the API server.
 
-use emcee_api::API_VERSION;
+use emcee_api::{API_VERSION, labels};
 use emcee_core::key::ObjectKey;
 use emcee_core::plan::GeneratedKind;
 use emcee_core::translate::Unit;
@@ -9,7 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use kube::api::{DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
 use kube::{Api, Client, ResourceExt as _};
 use serde_json::{Value, json};
-use tracing::info;
+use tracing::{Span, info, info_span};
 
 use super::compare::{DesiredObject, matches_desired, removal_patch};
 use super::error::WriteError;
@@ -52,6 +52,27 @@ impl WriteRequest {
             Self::Status(unit, ..) => ("status", user(unit)),
             Self::Finalizer(unit, ..) => ("finalizer", user(unit)),
         }
+    }
+}
+
+impl WriteRequest {
+    /// Creates the span of the write. Relationship and peer are only known if the write contains an object.
+    pub(crate) fn span(&self) -> Span {
+        let (action, kind) = self.metric_labels();
+        let (object, manifest) = match self {
+            Self::Create(id, body)
+            | Self::Recreate(id, body, ..)
+            | Self::Apply(id, body, _)
+            | Self::TakeOver(id, body, ..) => (Some(&id.key), Some(&body.manifest)),
+            Self::Get(id) | Self::Delete(id, ..) => (Some(&id.key), None),
+            Self::Status(unit, ..) | Self::Finalizer(unit, ..) => {
+                (UserKind::of_unit(unit).map(|(_, key)| key), None)
+            }
+        };
+        let relationship = manifest.and_then(|it| it["metadata"]["labels"][labels::MESH_FED_CONFIG].as_str());
+        // Of the generated kinds, only a ServiceBinding has such a field.
+        let peer = manifest.and_then(|manifest| manifest["spec"]["peer"].as_str());
+        info_span!("write", action, kind, object = object.map(tracing::field::display), relationship, peer)
     }
 }
 

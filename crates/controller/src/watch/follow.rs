@@ -13,6 +13,9 @@ use tokio::sync::mpsc;
 use super::relist::RelistTracker;
 use super::update::WatchUpdate;
 
+/// Why a watch of an unknown kind fails.
+pub(crate) const KIND_MISSING: &str = "the API server does not know this kind (is its CRD installed?)";
+
 /// An event of a watch.
 #[derive(Debug)]
 pub(crate) struct WatchEvent {
@@ -31,6 +34,8 @@ pub(crate) enum WatchEventKind {
     Synced,
     /// The watch failed, and retries.
     Failed(String),
+    /// The watch failed, and retries: the API server does not know the kind. That counts as a complete list.
+    KindMissing,
 }
 
 /// Converts an object, or its deletion (`None`), to an update. Returns `None` to ignore it.
@@ -72,7 +77,7 @@ pub(super) async fn follow_watch<K>(
                 event_kinds.extend(memory.end_relist(|key| read(key, None)).into_iter().map(update_event));
                 event_kinds.push(WatchEventKind::Synced);
             }
-            Err(error) => event_kinds.extend(failure_events(&error, memory.is_empty())),
+            Err(error) => event_kinds.push(failure_event(&error, memory.is_empty())),
         }
         for what in event_kinds {
             if out.send(WatchEvent { source, kind: what }).await.is_err() {
@@ -97,16 +102,17 @@ fn object_key<K: Resource>(object: &K) -> ObjectKey {
 
 /// Converts an error of a watch. A kind that the API server does not know has no objects, which is an answer,
 /// too. If objects were known, its CRD was just removed. That is no reason to undo what depends on them.
-fn failure_events(error: &watcher::Error, nothing_known: bool) -> Vec<WatchEventKind> {
+fn failure_event(error: &watcher::Error, nothing_known: bool) -> WatchEventKind {
     if let watcher::Error::InitialListFailed(kube::Error::Api(status)) = error
         && status.code == 404
     {
-        let missing =
-            WatchEventKind::Failed("the API server does not know this kind (is its CRD installed?)".into());
-        // `Synced` first: the initial sync must not wait for this watch.
-        return if nothing_known { vec![WatchEventKind::Synced, missing] } else { vec![missing] };
+        return if nothing_known {
+            WatchEventKind::KindMissing
+        } else {
+            WatchEventKind::Failed(KIND_MISSING.to_owned())
+        };
     }
-    vec![WatchEventKind::Failed(error_message(error))]
+    WatchEventKind::Failed(error_message(error))
 }
 
 /// Returns the error with its causes, without the noise of nested types.
