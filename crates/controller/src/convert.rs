@@ -25,7 +25,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::watch::update::{
-    LiveObject, ObjectId, OwnerLabels, ResourceVersion, StatusDigest, UserResource, WatchUpdate,
+    LiveObject, ObjectId, OwnerClass, OwnerLabels, ResourceVersion, StatusDigest, UserResource, WatchUpdate,
 };
 use crate::{AUTOMATIC_FIELD_MANAGER, FIELD_MANAGER, FINALIZER, mesh_config};
 
@@ -252,7 +252,7 @@ pub(crate) fn live_update(
         version: ResourceVersion::new(object.metadata.resource_version.as_deref().unwrap_or_default()),
         applied_fields: applied,
         taken_over_by_user: kind == GeneratedKind::Service
-            && owner.is_facade()
+            && owner.class() == OwnerClass::Facade
             && is_taken_over_by_user(&object.data["spec"]),
         deleting: object.metadata.deletion_timestamp.is_some(),
         owner,

@@ -3,6 +3,7 @@
 //! Only the leader has one. It starts when the replica becomes the leader, learns what is in the cluster, and
 //! compares. Content that the cluster already has is never written again.
 
+mod apply_order;
 mod compare;
 mod desired;
 mod error;
@@ -13,6 +14,7 @@ mod queue;
 mod write;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -20,15 +22,16 @@ use emcee_core::plan::{GeneratedKind, GeneratedObject};
 use emcee_core::translate::Unit;
 
 use crate::model::Model;
-use crate::watch::update::{LiveObject, ObjectId, ObjectOrigin, OwnerLabels, RelistScope};
+use crate::watch::update::{LiveObject, ObjectId, ObjectOrigin, OwnerClass, OwnerLabels, RelistScope};
+pub(crate) use apply_order::ApplyOrder;
 pub(crate) use compare::{DesiredObject, is_matching_copy, matches_desired};
 use desired::{build_desired, create_write, desired_object, matching_hash, object_id};
 pub(crate) use error::{WriteError, hand_over_hint, retry_jitter};
 pub(crate) use managed_fields::obsolete_fields;
-use object_state::{ObjectAction, ObjectState, ObjectTable};
+use object_state::{Deletion, ObjectAction, ObjectState, ObjectTable, WriteActivity};
 pub(crate) use progress::ApplyProgress;
 use progress::{affected_resources, waiting_owner};
-use queue::{ApplyQueue, BatchId};
+use queue::{BatchId, BatchQueue};
 pub(crate) use write::{WriteOutcome, WriteRequest, execute_write};
 
 /// Decides what to write. Holds the desired and the observed state of each object.
@@ -39,7 +42,7 @@ pub(crate) struct Applier {
     unit_objects: HashMap<Arc<Unit>, Box<[ObjectId]>>,
     /// Resources that are being deleted and wait until their objects are gone.
     terminating: HashMap<OwnerLabels, Unit>,
-    queue: ApplyQueue<QueueItem>,
+    queue: BatchQueue<ApplyOrder, QueueItem>,
     retries: BTreeMap<Instant, Vec<QueueItem>>,
     /// Number of consecutive failures to write a resource's finalizer.
     finalizer_failures: HashMap<Unit, u32>,
@@ -74,7 +77,7 @@ pub(crate) struct PendingWrite {
 
 #[derive(Debug)]
 enum WritePurpose {
-    Object { id: ObjectId, step: ObjectAction, hash: u64 },
+    Object { id: ObjectId, step: ObjectAction, hash: Option<NonZeroU64> },
     Finalizer(Unit),
 }
 
@@ -174,8 +177,8 @@ impl Applier {
         let waiter = known.and_then(|entry| waiting_owner(model, &live.id, entry));
         self.objects.update(&live.id, |entry| {
             // The write in flight may have been processed before or after this version. A GET decides.
-            entry.needs_get |= entry.in_flight && matching.is_none();
-            entry.record_live(live, matching.unwrap_or_default());
+            entry.needs_get |= entry.is_in_flight() && matching.is_none();
+            entry.record_live(live, matching);
         });
         self.enqueue_affected(model, &live.id, waiter)
     }
@@ -186,7 +189,7 @@ impl Applier {
         let Some(entry) = self.objects.get(id) else { return Vec::new() };
         let waiter = waiting_owner(model, id, entry);
         // A write in flight may recreate the object, and a deletion has no version to compare.
-        self.objects.update(id, |entry| entry.needs_get |= entry.in_flight);
+        self.objects.update(id, |entry| entry.needs_get |= entry.is_in_flight());
         self.record_absence(model, id);
         self.enqueue_affected(model, id, waiter)
     }
@@ -243,7 +246,7 @@ impl Applier {
         // A unit that still has desired objects has not been translated since the deletion.
         let leaving = self.terminating.get(owner).filter(|unit| !self.unit_objects.contains_key(*unit));
         if let Some(unit) = leaving.filter(|unit| model.resource(unit).is_some()).cloned() {
-            self.queue.push_batch([(FINALIZER_PHASE, QueueItem::Finalizer(unit))]);
+            self.queue.push_batch([(ApplyOrder::Finalizer, QueueItem::Finalizer(unit))]);
         }
     }
 
@@ -276,9 +279,9 @@ impl Applier {
             let unit = entry.unit.as_ref().filter(|unit| needs_finalizer(model, unit, &id, entry));
             if let Some(unit) = unit.filter(|unit| !owners.contains(*unit)) {
                 owners.insert(Arc::clone(unit));
-                items.push((FINALIZER_PHASE, QueueItem::Finalizer(Unit::clone(unit))));
+                items.push((ApplyOrder::Finalizer, QueueItem::Finalizer(Unit::clone(unit))));
             }
-            items.extend(step.map(|step| (apply_phase(entry, step, &id), QueueItem::Object(id))));
+            items.extend(step.map(|step| (apply_order(entry, step, &id), QueueItem::Object(id))));
         }
         self.queue.push_batch(items);
     }
@@ -306,15 +309,15 @@ impl Applier {
                 match item {
                     QueueItem::Object(id) => {
                         self.objects.update(&id, |entry| {
-                            entry.backing_off = false;
+                            entry.end_backoff();
                             // No watch covers objects without Emcee's label, so only a GET shows whether the
                             // object has changed or is gone.
-                            entry.needs_get |= entry.origin != ObjectOrigin::Emcee && entry.unit.is_some();
+                            entry.needs_get |= entry.origin() != ObjectOrigin::Emcee && entry.unit.is_some();
                         });
                         self.enqueue_batch(model, vec![id]);
                     }
                     QueueItem::Finalizer(unit) => {
-                        self.queue.push_batch([(FINALIZER_PHASE, QueueItem::Finalizer(unit))])
+                        self.queue.push_batch([(ApplyOrder::Finalizer, QueueItem::Finalizer(unit))])
                     }
                 }
             }
@@ -329,7 +332,7 @@ impl Applier {
         // not written: the unit is planned again.
         let mut body = || {
             let unit = entry.unit.as_ref()?;
-            let body = desired_object(model, unit, id).filter(|body| body.hash == entry.desired_hash);
+            let body = desired_object(model, unit, id).filter(|body| Some(body.hash) == entry.desired_hash);
             if body.is_none() {
                 outdated = Some(Unit::clone(unit));
             }
@@ -337,21 +340,29 @@ impl Applier {
         };
         let observed = || entry.observed.clone();
         let found = match step {
-            ObjectAction::Get => Some((0, WriteRequest::Get(id.clone()))),
+            ObjectAction::Get => Some((None, WriteRequest::Get(id.clone()))),
             ObjectAction::Delete => observed()
-                .map(|observed| (0, WriteRequest::Delete(id.clone(), observed.uid, observed.version))),
-            ObjectAction::Create => body().map(|body| (body.hash, create_write(model, entry, id, body))),
+                .map(|observed| (None, WriteRequest::Delete(id.clone(), observed.uid, observed.version))),
+            ObjectAction::Create => {
+                body().map(|body| (Some(body.hash), create_write(model, entry, id, body)))
+            }
             ObjectAction::TakeOver => body().and_then(|body| {
                 let observed = observed()?;
-                Some((body.hash, WriteRequest::TakeOver(id.clone(), body, observed.uid, observed.version)))
+                Some((
+                    Some(body.hash),
+                    WriteRequest::TakeOver(id.clone(), body, observed.uid, observed.version),
+                ))
             }),
-            ObjectAction::Apply => body()
-                .and_then(|body| Some((body.hash, WriteRequest::Apply(id.clone(), body, observed()?.uid)))),
+            ObjectAction::Apply => body().and_then(|body| {
+                Some((Some(body.hash), WriteRequest::Apply(id.clone(), body, observed()?.uid)))
+            }),
         };
         self.stale_units.extend(outdated);
         let (hash, write) = found?;
         // From now on, a set `needs_get` means that something changed during the write.
-        self.objects.update(id, |entry| (entry.in_flight, entry.needs_get) = (true, false));
+        self.objects.update(id, |entry| {
+            (entry.activity, entry.needs_get) = (WriteActivity::InFlight, false);
+        });
         Some((WritePurpose::Object { id: id.clone(), step, hash }, write))
     }
 
@@ -392,11 +403,11 @@ impl Applier {
         model: &Model,
         id: &ObjectId,
         step: ObjectAction,
-        hash: u64,
+        hash: Option<NonZeroU64>,
         outcome: Result<WriteOutcome, WriteError>,
         now: Instant,
     ) {
-        self.objects.update(id, |entry| entry.in_flight = false);
+        self.objects.update(id, |entry| entry.activity = WriteActivity::Idle);
         match (step, outcome) {
             (ObjectAction::Get, Ok(WriteOutcome::Live(live))) => self.on_get_result(model, &live, now),
             (
@@ -421,9 +432,12 @@ impl Applier {
                 entry.failure = None;
                 // The watch confirms the deletion later. Until then the object counts as gone, unless a
                 // finalizer blocks it.
-                entry.deleting = entry.observed.is_some();
-                entry.blocked_by_finalizer =
-                    entry.deleting && matches!(written, WriteOutcome::BlockedByFinalizer);
+                if let Some(live) = &mut entry.observed {
+                    live.deletion = match written {
+                        WriteOutcome::BlockedByFinalizer => Deletion::BlockedByFinalizer,
+                        _ => Deletion::Requested,
+                    };
+                }
             }),
             // 404 is an answer, too: the object does not exist.
             (_, Ok(_) | Err(WriteError::NotFound)) => self.record_absence(model, id),
@@ -454,13 +468,13 @@ impl Applier {
         if known.is_none_or(|entry| entry.unit.is_none()) && !live.is_labelled() {
             return self.record_absence(model, &live.id);
         }
-        let matching = known.and_then(|entry| matching_hash(model, entry, live)).unwrap_or_default();
+        let matching = known.and_then(|entry| matching_hash(model, entry, live));
         let foreign = self.objects.update(&live.id, |entry| {
             entry.record_live(live, matching);
             if entry.next_action().is_none() {
                 entry.failure = None;
             }
-            entry.origin == ObjectOrigin::Foreign && entry.unit.is_some()
+            entry.origin() == ObjectOrigin::Foreign && entry.unit.is_some()
         });
         if foreign {
             self.record_failure(&live.id, WriteError::Foreign, now);
@@ -473,9 +487,10 @@ impl Applier {
             let attempts = entry.failure.as_ref().map_or(0, |failure| failure.1) + 1;
             let delay = fault.retry_delay(attempts, retry_jitter(id));
             // After the first conflict nothing waits: the GET that follows shows the current version.
-            entry.backing_off = fault != WriteError::Conflict || attempts > 1;
+            let backs_off = fault != WriteError::Conflict || attempts > 1;
+            entry.activity = if backs_off { WriteActivity::BackingOff } else { WriteActivity::Idle };
             entry.failure = Some(Box::new((fault, attempts)));
-            entry.backing_off.then_some(delay)
+            backs_off.then_some(delay)
         });
         if let Some(delay) = delay {
             self.retries.entry(now + delay).or_default().push(QueueItem::Object(id.clone()));
@@ -492,32 +507,17 @@ fn finalizer_write(model: &Model, unit: Unit) -> Option<(WritePurpose, WriteRequ
     })
 }
 
-/// Phase of finalizers: before the objects that need them.
-const FINALIZER_PHASE: u8 = 0;
-
-/// Returns the phase of a write within its batch, see [`queue`].
-fn apply_phase(entry: &ObjectState, step: ObjectAction, id: &ObjectId) -> u8 {
-    let class: u8 = match entry.unit.as_deref() {
-        Some(Unit::MeshFedConfig(_)) => 0,
-        Some(Unit::Relay(..)) => 1,
-        Some(
-            Unit::ServiceExposition(_)
-            | Unit::ServiceBinding(_)
-            | Unit::AutomaticExposition(_)
-            | Unit::Imports(_),
-        ) => 2,
-        Some(Unit::Facade(_)) => 3,
-        None => entry.owner.as_deref().map_or(2, OwnerLabels::apply_class),
+/// Returns the position of a write within its batch.
+fn apply_order(entry: &ObjectState, step: ObjectAction, id: &ObjectId) -> ApplyOrder {
+    let class = match (entry.unit.as_deref(), entry.owner.as_deref()) {
+        (Some(unit), _) => OwnerClass::of_unit(unit),
+        (None, Some(owner)) => owner.class(),
+        (None, None) => OwnerClass::Service,
     };
-    let kinds = GeneratedKind::ALL.len();
-    let place = GeneratedKind::ALL.iter().position(|kind| *kind == id.kind).unwrap_or_default();
-    // Creations and updates take phases 1 to 4 × kinds, removals the phases above them, in reverse. With 15
-    // kinds the highest phase is 120.
-    let number = match step {
-        ObjectAction::Delete => kinds * 4 + kinds * usize::from(3 - class) + kinds - place,
-        _ => kinds * usize::from(class) + place + 1,
-    };
-    u8::try_from(number).unwrap_or(u8::MAX)
+    match step {
+        ObjectAction::Delete => ApplyOrder::remove(class, id.kind),
+        _ => ApplyOrder::Apply(class, id.kind),
+    }
 }
 
 /// Reports whether an object requires the finalizer on the resource of its unit. The garbage collector must

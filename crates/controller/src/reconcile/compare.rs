@@ -1,6 +1,7 @@
 //! The object as it is sent, and its comparison with the live object.
 
 use std::hash::{BuildHasher as _, Hasher as _};
+use std::num::NonZeroU64;
 use std::sync::LazyLock;
 
 use emcee_api::API_VERSION;
@@ -20,8 +21,8 @@ const CREATE_ONLY_VERSION: &str = "1";
 pub(crate) struct DesiredObject {
     /// Manifest that is sent to the API server.
     pub(crate) manifest: Value,
-    /// Hash of the manifest; never 0.
-    pub(crate) hash: u64,
+    /// Hash of the manifest.
+    pub(crate) hash: NonZeroU64,
 }
 
 impl DesiredObject {
@@ -76,12 +77,12 @@ fn api_version(owner: OwnerKind) -> &'static str {
     }
 }
 
-fn manifest_hash(value: &Value) -> u64 {
+fn manifest_hash(value: &Value) -> NonZeroU64 {
     static STATE: LazyLock<FixedState> = LazyLock::new(FixedState::default);
     let mut hasher = STATE.build_hasher();
     hasher.write(value.to_string().as_bytes());
-    // `ObjectState` uses 0 for "no hash".
-    hasher.finish().max(1)
+    // An `Option` of it takes no more memory than a number.
+    NonZeroU64::new(hasher.finish()).unwrap_or(NonZeroU64::MIN)
 }
 
 /// Reports whether the live object has the desired content, and nothing that would change its meaning.

@@ -1,5 +1,6 @@
 //! Desired content of objects, from the translation of the core.
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use emcee_core::key::ObjectKey;
@@ -41,14 +42,16 @@ pub(super) fn desired_object(model: &Model, unit: &Unit, id: &ObjectId) -> Optio
 }
 
 /// Returns the hash of the desired content if the live object has that content.
-pub(super) fn matching_hash(model: &Model, entry: &ObjectState, live: &LiveObject) -> Option<u64> {
+pub(super) fn matching_hash(model: &Model, entry: &ObjectState, live: &LiveObject) -> Option<NonZeroU64> {
     let body = desired_object(model, entry.unit.as_deref()?, &live.id)?;
     let matches = match &live.applied_fields {
         // Emcee has no managed fields here: another client wrote the object.
         None => is_matching_copy(live.id.kind, &live.body, &body.manifest),
         // Emcee sent this content before, which removed every field that an apply can remove. To compare
         // managed fields again could repeat the write forever.
-        Some(_) if entry.sent_hash == body.hash => matches_desired(live.id.kind, &live.body, &body.manifest),
+        Some(_) if entry.sent_hash == Some(body.hash) => {
+            matches_desired(live.id.kind, &live.body, &body.manifest)
+        }
         Some(applied) => {
             matches_desired(live.id.kind, &live.body, &body.manifest)
                 && obsolete_fields(applied, &live.body, &body.manifest).is_empty()

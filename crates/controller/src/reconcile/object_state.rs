@@ -1,6 +1,7 @@
 //! Desired and observed state of each object.
 
 use std::collections::{BTreeSet, HashMap};
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use emcee_core::problem::ResourceProblem;
@@ -12,38 +13,24 @@ use crate::watch::update::{LiveObject, ObjectId, ObjectOrigin, OwnerLabels, Reli
 
 /// State of one object. Holds hashes of its content, not the content itself.
 #[derive(Debug, Default)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own, and all combinations occur")]
 pub(super) struct ObjectState {
     /// Unit that asks for the object; `None` if the object must go.
     pub(super) unit: Option<Arc<Unit>>,
-    /// Hash of the desired content.
-    pub(super) desired_hash: u64,
-    /// Live object, as last observed.
+    /// Hash of the desired content; `None` if no unit asks for the object.
+    pub(super) desired_hash: Option<NonZeroU64>,
+    /// Live object, as last observed; `None` if it does not exist.
     pub(super) observed: Option<ObservedObject>,
-    /// Hash of the content that the live object is known to have; 0 if unknown.
-    pub(super) observed_hash: u64,
-    /// Whether a write is in flight.
-    pub(super) in_flight: bool,
+    /// Hash of the content that was sent last.
+    pub(super) sent_hash: Option<NonZeroU64>,
+    /// Whether a write is in flight, or has to wait.
+    pub(super) activity: WriteActivity,
     /// Whether a GET is needed, because the known state may be wrong.
     pub(super) needs_get: bool,
-    /// Whether a relist has started and has not confirmed the live object yet.
-    pub(super) unconfirmed: bool,
-    /// Hash of the content that was sent last.
-    pub(super) sent_hash: u64,
-    /// Who wrote the live object.
-    pub(super) origin: ObjectOrigin,
-    /// Whether the live object is being deleted.
-    pub(super) deleting: bool,
-    /// Whether the object still existed after the DELETE: Kubernetes waits for finalizers of other
-    /// controllers.
-    pub(super) blocked_by_finalizer: bool,
     /// Whether the object was deleted externally while it was desired, for example by the garbage collector
     /// because its owner is gone.
     pub(super) deleted_externally: bool,
     /// Last error and number of consecutive failures; `None` after a success.
     pub(super) failure: Option<Box<(WriteError, u32)>>,
-    /// Whether the next attempt is scheduled. Nothing is done before that.
-    pub(super) backing_off: bool,
     /// Owner according to the labels, if another client wrote the object. Former owner, if no unit asks for
     /// the object any more.
     pub(super) owner: Option<Box<OwnerLabels>>,
@@ -56,6 +43,37 @@ pub(super) struct ObjectState {
 pub(super) struct ObservedObject {
     pub(super) uid: Uid,
     pub(super) version: ResourceVersion,
+    /// Hash of the content that the object is known to have.
+    pub(super) hash: Option<NonZeroU64>,
+    /// Which client wrote it.
+    pub(super) origin: ObjectOrigin,
+    /// Whether it is being deleted.
+    pub(super) deletion: Deletion,
+    /// Whether a relist has started and has not confirmed the object yet.
+    pub(super) unconfirmed: bool,
+}
+
+/// What is known about the deletion of a live object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Deletion {
+    /// Nobody has deleted the object.
+    None,
+    /// Emcee has deleted the object, and the watch has not confirmed that yet.
+    Requested,
+    /// The object is being deleted and still exists: Kubernetes waits for finalizers of other controllers.
+    BlockedByFinalizer,
+}
+
+/// What happens with the writes of an object.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum WriteActivity {
+    /// The next write may start.
+    #[default]
+    Idle,
+    /// A write is in flight.
+    InFlight,
+    /// The next attempt is scheduled. Nothing is done before that.
+    BackingOff,
 }
 
 /// Next action for an object.
@@ -77,87 +95,112 @@ impl ObjectState {
         }
         match (&self.unit, &self.observed) {
             // A copy with other content is never overwritten: that is for an administrator to decide.
-            (Some(_), Some(_)) if self.origin == ObjectOrigin::Copy => {
-                self.is_matching_copy().then_some(ObjectAction::TakeOver)
+            (Some(_), Some(live)) if live.origin == ObjectOrigin::Copy => {
+                let takes_over = self.has_desired_content() && live.deletion == Deletion::None;
+                takes_over.then_some(ObjectAction::TakeOver)
             }
             // Objects of other owners are left alone, as are copies that no unit asks for.
-            (_, Some(_)) if self.origin != ObjectOrigin::Emcee => None,
+            (_, Some(live)) if live.origin != ObjectOrigin::Emcee => None,
             (Some(_), None) => Some(ObjectAction::Create),
-            (Some(_), Some(_)) => (self.observed_hash != self.desired_hash).then_some(ObjectAction::Apply),
-            (None, Some(_)) => (!self.deleting).then_some(ObjectAction::Delete),
+            (Some(_), Some(_)) => (!self.has_desired_content()).then_some(ObjectAction::Apply),
+            (None, Some(live)) => (live.deletion == Deletion::None).then_some(ObjectAction::Delete),
             (None, None) => None,
         }
     }
 
-    /// Reports whether the next action may start now.
-    pub(super) fn is_ready(&self) -> bool {
-        !self.in_flight && !self.backing_off && self.next_action().is_some()
+    /// Reports whether the live object is known to have the desired content.
+    fn has_desired_content(&self) -> bool {
+        self.desired_hash.is_some() && self.observed.as_ref().and_then(|live| live.hash) == self.desired_hash
     }
 
-    /// Records the live object. `matching` is the hash of the desired content if the object has it, otherwise
-    /// 0.
-    pub(super) fn record_live(&mut self, live: &LiveObject, matching: u64) {
-        self.observed = Some(ObservedObject { uid: live.uid.clone(), version: live.version.clone() });
-        (self.observed_hash, self.deleted_externally, self.unconfirmed) = (matching, false, false);
-        (self.deleting, self.blocked_by_finalizer) = (live.deleting, live.deleting);
-        self.origin = live.origin();
+    /// Reports whether a write is in flight.
+    pub(super) fn is_in_flight(&self) -> bool {
+        self.activity == WriteActivity::InFlight
+    }
+
+    /// Lets the next write start, unless one is in flight.
+    pub(super) fn end_backoff(&mut self) {
+        if self.activity == WriteActivity::BackingOff {
+            self.activity = WriteActivity::Idle;
+        }
+    }
+
+    /// Returns who wrote the live object; Emcee if it does not exist.
+    pub(super) fn origin(&self) -> ObjectOrigin {
+        self.observed.as_ref().map_or(ObjectOrigin::Emcee, |live| live.origin)
+    }
+
+    /// Reports whether the next action may start now.
+    pub(super) fn is_ready(&self) -> bool {
+        self.activity == WriteActivity::Idle && self.next_action().is_some()
+    }
+
+    /// Records the live object. `matching` is the hash of the desired content if the object has it.
+    pub(super) fn record_live(&mut self, live: &LiveObject, matching: Option<NonZeroU64>) {
+        let origin = live.origin();
+        self.observed = Some(ObservedObject {
+            uid: live.uid.clone(),
+            version: live.version.clone(),
+            hash: matching,
+            origin,
+            deletion: if live.deleting { Deletion::BlockedByFinalizer } else { Deletion::None },
+            unconfirmed: false,
+        });
+        self.deleted_externally = false;
         // Labels matter only if no unit asks for the object, or another client wrote it. Otherwise the unit is
         // the owner.
-        let is_labelled_for = self.unit.is_none() || self.origin == ObjectOrigin::Copy;
+        let is_labelled_for = self.unit.is_none() || origin == ObjectOrigin::Copy;
         self.was_desired &= self.owner.as_deref() == Some(&live.owner);
         self.owner = is_labelled_for.then(|| Box::new(live.owner.clone()));
     }
 
     /// Records that a unit asks for the object with content of this hash.
-    pub(super) fn set_desired(&mut self, unit: &Arc<Unit>, hash: u64) {
-        if self.desired_hash != hash {
-            self.backing_off = false;
+    pub(super) fn set_desired(&mut self, unit: &Arc<Unit>, hash: NonZeroU64) {
+        let is_copy = self.origin() == ObjectOrigin::Copy;
+        if self.desired_hash != Some(hash) {
+            self.end_backoff();
             // The content of a copy is not kept. It may be what is desired now, which only a GET shows.
-            self.needs_get |= self.origin == ObjectOrigin::Copy && self.observed.is_some();
+            self.needs_get |= is_copy;
         }
-        if self.origin != ObjectOrigin::Copy {
+        if !is_copy {
             self.owner = None;
         }
-        (self.unit, self.desired_hash) = (Some(Arc::clone(unit)), hash);
-    }
-
-    /// Reports whether another client wrote the live object and it has the desired content.
-    fn is_matching_copy(&self) -> bool {
-        self.observed_hash == self.desired_hash && !self.deleting
+        (self.unit, self.desired_hash) = (Some(Arc::clone(unit)), Some(hash));
     }
 
     /// Reports whether the live object has Emcee's label, was written by another client, and is left alone.
     pub(super) fn is_left_alone(&self) -> bool {
-        self.origin == ObjectOrigin::Copy && self.observed.is_some() && self.next_action().is_none()
+        self.origin() == ObjectOrigin::Copy && self.next_action().is_none()
     }
 
     /// Records that the object does not exist.
     pub(super) fn record_absence(&mut self) {
         // If no unit asks for the object, its absence is what Emcee wants.
         self.deleted_externally |= self.observed.is_some() && self.unit.is_some();
-        (self.observed, self.observed_hash, self.origin) = (None, 0, ObjectOrigin::Emcee);
-        (self.deleting, self.blocked_by_finalizer, self.unconfirmed) = (false, false, false);
-        (self.failure, self.backing_off) = (None, false);
+        (self.observed, self.failure) = (None, None);
+        self.end_backoff();
     }
 
     /// Reports whether the object is as desired, or is known to be blocked for now.
     pub(super) fn is_settled(&self) -> bool {
-        !self.in_flight && (self.next_action().is_none() || self.reportable_error().is_some())
+        !self.is_in_flight() && (self.next_action().is_none() || self.reportable_error().is_some())
     }
 
     /// Reports whether the object exists and Emcee applied it.
     pub(super) fn is_ours(&self) -> bool {
-        self.observed.is_some() && self.origin == ObjectOrigin::Emcee
+        self.observed.as_ref().is_some_and(|live| live.origin == ObjectOrigin::Emcee)
     }
 
     /// Returns why the object is not as desired, if that is worth reporting.
     pub(super) fn status_problem(&self, id: &ObjectId) -> Option<ResourceProblem> {
-        let (is_desired, is_blocked) = (self.unit.is_some(), self.blocked_by_finalizer);
+        let is_desired = self.unit.is_some();
+        let is_blocked =
+            self.observed.as_ref().is_some_and(|live| live.deletion == Deletion::BlockedByFinalizer);
         let problem = self.reportable_error().map(|fault| fault.to_problem(id, is_desired));
         problem.or_else(|| match (is_desired, is_blocked) {
             (false, true) => Some(finalizer_problem(id)),
             // An object that is being deleted and has the desired content is recreated when it is gone.
-            (true, _) if self.observed_hash == self.desired_hash => None,
+            (true, _) if self.has_desired_content() => None,
             _ => self.is_left_alone().then(|| copy_problem(id, is_desired)),
         })
     }
@@ -173,18 +216,19 @@ impl ObjectState {
         let owner = self.unit.take().map(|unit| Box::new(OwnerLabels::of_unit(&unit)));
         // The labels of a copy may name any owner. It only counts as asked for if they name this unit's
         // resource.
-        if self.origin == ObjectOrigin::Copy {
+        if self.origin() == ObjectOrigin::Copy {
             self.was_desired = self.owner == owner;
         } else {
             (self.owner, self.was_desired) = (owner, true);
         }
-        (self.desired_hash, self.failure, self.backing_off) = (0, None, false);
+        (self.desired_hash, self.failure) = (None, None);
+        self.end_backoff();
     }
 
     /// Returns the former owner, if the object exists with Emcee's label and no unit asks for it.
     fn leftover_owner(&self) -> Option<OwnerLabels> {
-        let is_leftover =
-            self.unit.is_none() && self.observed.is_some() && self.origin != ObjectOrigin::Foreign;
+        let exists = self.observed.as_ref().is_some_and(|live| live.origin != ObjectOrigin::Foreign);
+        let is_leftover = self.unit.is_none() && exists;
         self.owner.as_deref().filter(|_| is_leftover).cloned()
     }
 }
@@ -214,7 +258,7 @@ impl ObjectTable {
         let result = change(entry);
         let after = entry.leftover_owner();
         // The outcome of a write in flight needs the entry.
-        if entry.unit.is_none() && entry.observed.is_none() && !entry.in_flight {
+        if entry.unit.is_none() && entry.observed.is_none() && !entry.is_in_flight() {
             self.entries.remove(id);
         }
         self.update_leftovers(id, before, after);
@@ -224,24 +268,28 @@ impl ObjectTable {
     /// Starts a relist: the existing objects of the list are unconfirmed until it returns them.
     pub(super) fn begin_relist(&mut self, list: &RelistScope) {
         let covered = self.entries.iter_mut().filter(|(id, _)| list.contains_id(id));
-        covered.for_each(|(_, entry)| entry.unconfirmed = entry.observed.is_some());
+        covered.filter_map(|(_, entry)| entry.observed.as_mut()).for_each(|live| live.unconfirmed = true);
     }
 
     /// Confirms an object in the current relist, if there is one. Returns its state.
     pub(super) fn confirm_listed(&mut self, id: &ObjectId) -> Option<&ObjectState> {
         let entry = self.entries.get_mut(id)?;
-        entry.unconfirmed = false;
+        if let Some(live) = &mut entry.observed {
+            live.unconfirmed = false;
+        }
         Some(entry)
     }
 
     /// Ends a relist. Returns the objects that it did not confirm, and marks them for a GET.
     pub(super) fn end_relist(&mut self, list: &RelistScope) -> Vec<ObjectId> {
-        let covered = self.entries.iter_mut().filter(|(id, entry)| entry.unconfirmed && list.contains_id(id));
+        let covered = self.entries.iter_mut().filter(|(id, _)| list.contains_id(id));
         let request_get = |(id, entry): (&ObjectId, &mut Box<ObjectState>)| {
-            (entry.unconfirmed, entry.needs_get) = (false, true);
-            id.clone()
+            let live = entry.observed.as_mut().filter(|live| live.unconfirmed)?;
+            live.unconfirmed = false;
+            entry.needs_get = true;
+            Some(id.clone())
         };
-        covered.map(request_get).collect()
+        covered.filter_map(request_get).collect()
     }
 
     /// Reports whether any object exists that no unit asks for.
@@ -273,5 +321,18 @@ impl ObjectTable {
                 self.leftovers.remove(&owner);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// There is one for each object in the cluster. Before a part of it becomes larger, measure what a large mesh
+    /// needs.
+    #[test]
+    fn the_state_of_an_object_stays_small() {
+        assert_eq!(size_of::<ObservedObject>(), 56);
+        assert_eq!(size_of::<ObjectState>(), 104);
     }
 }

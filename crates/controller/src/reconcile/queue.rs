@@ -7,10 +7,10 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
-/// Several batches, each at its own phase. They take turns.
+/// Several batches of items `T`, each at its own phase `P`. They take turns.
 #[derive(Debug)]
-pub(super) struct ApplyQueue<T> {
-    batches: BTreeMap<u64, Batch<T>>,
+pub(super) struct BatchQueue<P, T> {
+    batches: BTreeMap<u64, Batch<P, T>>,
     next_id: u64,
     /// Batch that was served last.
     last_served: u64,
@@ -19,29 +19,29 @@ pub(super) struct ApplyQueue<T> {
 }
 
 #[derive(Debug)]
-struct Batch<T> {
+struct Batch<P, T> {
     /// Items that have not started, with their phases, the next one at the end. In one allocation, because
     /// thousands of batches may wait.
-    items: Vec<(u8, T)>,
-    /// Phase of the items in flight.
-    phase: u8,
+    items: Vec<(P, T)>,
+    /// Phase of the items in flight; `None` before the first one.
+    phase: Option<P>,
     /// Number of items in flight.
     in_flight: usize,
 }
 
-/// Batch that an item belongs to. Return it to [`ApplyQueue::finish_item`] when the item is done.
+/// Batch that an item belongs to. Return it to [`BatchQueue::finish_item`] when the item is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct BatchId(u64);
 
-impl<T> Default for ApplyQueue<T> {
+impl<P, T> Default for BatchQueue<P, T> {
     fn default() -> Self {
         Self { batches: BTreeMap::new(), next_id: 0, last_served: 0, waiting: 0 }
     }
 }
 
-impl<T> ApplyQueue<T> {
+impl<P: Copy + Ord, T> BatchQueue<P, T> {
     /// Adds a batch of items with their phases.
-    pub(super) fn push_batch(&mut self, items: impl IntoIterator<Item = (u8, T)>) {
+    pub(super) fn push_batch(&mut self, items: impl IntoIterator<Item = (P, T)>) {
         let mut items: Vec<_> = items.into_iter().collect();
         if items.is_empty() {
             return;
@@ -50,7 +50,7 @@ impl<T> ApplyQueue<T> {
         items.sort_by_key(|(phase, _)| Reverse(*phase));
         items.shrink_to_fit();
         self.waiting += items.len();
-        self.batches.insert(self.next_id, Batch { items, phase: 0, in_flight: 0 });
+        self.batches.insert(self.next_id, Batch { items, phase: None, in_flight: 0 });
         self.next_id += 1;
     }
 
@@ -81,15 +81,15 @@ impl<T> ApplyQueue<T> {
     }
 }
 
-impl<T> Batch<T> {
+impl<P: Copy + Ord, T> Batch<P, T> {
     /// Reports whether an item may start. A phase begins when nothing of the previous one is in flight.
     fn has_ready_item(&self) -> bool {
-        self.items.last().is_some_and(|(phase, _)| self.in_flight == 0 || *phase == self.phase)
+        self.items.last().is_some_and(|(phase, _)| self.in_flight == 0 || Some(*phase) == self.phase)
     }
 
     fn start_item(&mut self) -> Option<T> {
         let (phase, item) = self.items.pop()?;
-        self.phase = phase;
+        self.phase = Some(phase);
         self.in_flight += 1;
         Some(item)
     }
@@ -101,7 +101,7 @@ mod tests {
 
     #[test]
     fn a_phase_waits_for_the_one_before() {
-        let mut queue = ApplyQueue::default();
+        let mut queue = BatchQueue::default();
         queue.push_batch([(2, 'c'), (1, 'a'), (1, 'b')]);
         let (first, b) = queue.next_item().expect("b");
         let (second, a) = queue.next_item().expect("a");
@@ -118,7 +118,7 @@ mod tests {
 
     #[test]
     fn a_small_batch_does_not_wait_for_a_big_one() {
-        let mut queue = ApplyQueue::default();
+        let mut queue = BatchQueue::default();
         queue.push_batch((0..1000).map(|number| (1, number)));
         queue.next_item();
         queue.push_batch([(1, -1)]);

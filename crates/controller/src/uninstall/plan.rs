@@ -14,14 +14,14 @@ use kube::api::DynamicObject;
 use super::{Orphan, UninstallExtent};
 use crate::FINALIZER;
 use crate::convert::{UserKind, to_json};
-use crate::reconcile::hand_over_hint;
-use crate::watch::update::{LiveObject, ObjectId, ObjectOrigin, OwnerLabels, ResourceVersion};
+use crate::reconcile::{ApplyOrder, hand_over_hint};
+use crate::watch::update::{LiveObject, ObjectId, ObjectOrigin, OwnerClass, OwnerLabels, ResourceVersion};
 
 /// What to remove, and what stays.
 #[derive(Debug, Default)]
 pub(super) struct UninstallPlan {
     /// Objects to remove, by the phase in which they go.
-    pub(super) phases: BTreeMap<(u8, usize), Vec<DeletionTarget>>,
+    pub(super) phases: BTreeMap<ApplyOrder, Vec<DeletionTarget>>,
     /// User resources that have the finalizer and lose it.
     pub(super) finalizer_holders: Vec<FinalizerHolder>,
     /// Objects that stay, and the reasons.
@@ -75,11 +75,9 @@ impl DeletionTarget {
         ObjectRef { kind: self.id.kind.as_str(), key: self.id.key.clone() }
     }
 
-    /// Returns the phase of the removal: the reverse order of applying.
-    fn deletion_phase(&self) -> (u8, usize) {
-        // `Kind::ALL` is in the order of applying.
-        let place = GeneratedKind::ALL.iter().position(|kind| *kind == self.id.kind).unwrap_or_default();
-        (u8::MAX - self.owner.apply_class(), GeneratedKind::ALL.len() - place)
+    /// Returns the phase of the removal.
+    fn deletion_phase(&self) -> ApplyOrder {
+        ApplyOrder::remove(self.owner.class(), self.id.kind)
     }
 }
 
@@ -251,7 +249,7 @@ impl<'r> RemovalScope<'r> {
 
     fn decide_object(&self, live: &LiveObject) -> RemovalDecision {
         let Some((key, _)) = self.relationship else { return RemovalDecision::Remove };
-        match live.owner.is_facade() {
+        match live.owner.class() == OwnerClass::Facade {
             true => self.decide_facade(
                 label_text(live, labels::OWNER_NAMESPACE),
                 label_text(live, labels::OWNER_NAME),

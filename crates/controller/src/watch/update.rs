@@ -186,6 +186,34 @@ impl LiveObject {
     }
 }
 
+/// What the objects of an owner are for, in the order of applying: what others depend on comes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum OwnerClass {
+    /// A relationship: gateways and credentials.
+    Relationship,
+    /// The way to a peer that bindings share.
+    Relay,
+    /// An exposed or a bound service.
+    Service,
+    /// The host that applications call.
+    Facade,
+}
+
+impl OwnerClass {
+    /// Returns the class of the objects of a unit.
+    pub(crate) fn of_unit(unit: &Unit) -> Self {
+        match unit {
+            Unit::MeshFedConfig(_) => Self::Relationship,
+            Unit::Relay(..) => Self::Relay,
+            Unit::ServiceExposition(_)
+            | Unit::ServiceBinding(_)
+            | Unit::AutomaticExposition(_)
+            | Unit::Imports(_) => Self::Service,
+            Unit::Facade(_) => Self::Facade,
+        }
+    }
+}
+
 /// Owner of an object, according to its labels.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct OwnerLabels {
@@ -245,19 +273,16 @@ impl OwnerLabels {
         }
     }
 
-    /// Returns the position in the order of writes. What others depend on is lower.
-    pub(crate) fn apply_class(&self) -> u8 {
-        match &*self.kind {
-            "MeshFedConfig" => 0,
-            "Relay" => 1,
-            "Facade" => 3,
-            _ => 2,
-        }
-    }
-
-    /// Reports whether the owner is a facade, the host that applications call.
-    pub(crate) fn is_facade(&self) -> bool {
-        &*self.kind == OwnerKind::Facade.as_str()
+    /// Returns the class of the owner.
+    pub(crate) fn class(&self) -> OwnerClass {
+        let classes = [
+            (OwnerKind::MeshFedConfig, OwnerClass::Relationship),
+            (OwnerKind::Relay, OwnerClass::Relay),
+            (OwnerKind::Facade, OwnerClass::Facade),
+        ];
+        let found = classes.into_iter().find(|(kind, _)| kind.as_str() == &*self.kind);
+        // Also for labels that another version wrote.
+        found.map_or(OwnerClass::Service, |(_, class)| class)
     }
 
     /// Reads the owner from the labels of an object.
