@@ -19,72 +19,71 @@ use emcee_core::uid::Uid;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1 as k8s;
 use k8s_openapi::api::discovery::v1 as discovery;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
 use kube::api::DynamicObject;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::watch::update::{
-    LiveObject, ObjectId, OwnerClass, OwnerLabels, ResourceVersion, StatusDigest, UserResource, WatchUpdate,
+use crate::kinds::{FINALIZER, UserKind, is_own_entry};
+use crate::mesh_config::{self, MeshTrustDomains};
+use crate::object::{
+    LiveObject, ObjectId, OwnerClass, OwnerLabels, RelistScope, ResourceVersion, UserResource,
 };
-use crate::{AUTOMATIC_FIELD_MANAGER, FIELD_MANAGER, FINALIZER, mesh_config};
+use crate::status_digest::StatusDigest;
 
-/// One of the three kinds of user resources.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum UserKind {
-    /// A relationship.
-    MeshFedConfig,
-    /// An exposed service.
-    ServiceExposition,
-    /// A bound service.
-    ServiceBinding,
+/// An update from a watch, reduced to what the controller needs.
+#[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "most facts are inputs, and a box for each would cost more than the room"
+)]
+pub(crate) enum WatchUpdate {
+    /// An object that the core translates has changed.
+    Input(InputChange),
+    /// One of the three user resources.
+    Resource(Box<UserResource>),
+    /// Trust domains in Istio's mesh configuration, or why they cannot be read.
+    MeshTrust(Result<MeshTrustDomains, String>),
+    /// Hash of the root certificates of the mesh's workloads, if they are known.
+    RootHash(Option<String>),
+    /// A user's resource is gone.
+    ResourceGone(Unit),
+    /// An object with Emcee's label.
+    Live(Box<LiveObject>),
+    /// An object with Emcee's label is gone, or has lost that label.
+    LiveGone(ObjectId),
+    /// A watch starts to list objects with Emcee's label again.
+    RelistStarted(RelistScope),
+    /// The list is complete. An object that it did not contain may be gone.
+    RelistDone(RelistScope),
 }
 
-impl UserKind {
-    pub(crate) const ALL: [Self; 3] = [Self::MeshFedConfig, Self::ServiceExposition, Self::ServiceBinding];
-
-    pub(crate) fn unit(self, key: ObjectKey) -> Unit {
-        match self {
-            Self::MeshFedConfig => Unit::MeshFedConfig(key),
-            Self::ServiceExposition => Unit::ServiceExposition(key),
-            Self::ServiceBinding => Unit::ServiceBinding(key),
+/// Returns the unit and its change for the core. A resource that is being deleted counts as gone. A
+/// ServiceBinding that Emcee has not applied is a user's, whatever its labels say.
+fn parse_change(
+    kind: UserKind,
+    key: &ObjectKey,
+    object: Option<&Value>,
+    applied: bool,
+) -> (Unit, InputChange) {
+    let (key, change) = match kind {
+        UserKind::MeshFedConfig => {
+            let (key, parsed) = parse_object(key, object, parse::read_fed_config, |it| &it.identity);
+            (key.clone(), InputChange::FedConfig(key, parsed))
         }
-    }
-
-    /// Returns the kind and the key of the user resource of a unit; `None` if the unit is about something
-    /// else.
-    pub(crate) fn of_unit(unit: &Unit) -> Option<(Self, &ObjectKey)> {
-        match unit {
-            Unit::MeshFedConfig(key) => Some((Self::MeshFedConfig, key)),
-            Unit::ServiceExposition(key) => Some((Self::ServiceExposition, key)),
-            Unit::ServiceBinding(key) => Some((Self::ServiceBinding, key)),
-            Unit::AutomaticExposition(_) | Unit::Imports(_) | Unit::Facade(_) | Unit::Relay(..) => None,
+        UserKind::ServiceExposition => {
+            let (key, parsed) = parse_object(key, object, parse::read_exposition, |it| &it.identity);
+            (key.clone(), InputChange::Exposition(key, parsed))
         }
-    }
-
-    /// Returns the unit and its change for the core. A resource that is being deleted counts as gone. A
-    /// ServiceBinding that Emcee has not applied is a user's, whatever its labels say.
-    fn parse_change(self, key: &ObjectKey, object: Option<&Value>, applied: bool) -> (Unit, InputChange) {
-        let (key, change) = match self {
-            Self::MeshFedConfig => {
-                let (key, parsed) = parse_object(key, object, parse::read_fed_config, |it| &it.identity);
-                (key.clone(), InputChange::FedConfig(key, parsed))
-            }
-            Self::ServiceExposition => {
-                let (key, parsed) = parse_object(key, object, parse::read_exposition, |it| &it.identity);
-                (key.clone(), InputChange::Exposition(key, parsed))
-            }
-            // Labels can be copied. An import counts towards `max_imports`, so it has to be Emcee's.
-            Self::ServiceBinding => {
-                let own: fn(&Value) -> Result<Binding, Vec<ResourceProblem>> =
-                    |object| parse::read_binding(object).map(Binding::without_import_owner);
-                let parse = if applied { parse::read_binding } else { own };
-                let (key, parsed) = parse_object(key, object, parse, |it| &it.identity);
-                (key.clone(), InputChange::Binding(key, parsed))
-            }
-        };
-        (self.unit(key), change)
-    }
+        // Labels can be copied. An import counts towards `max_imports`, so it has to be Emcee's.
+        UserKind::ServiceBinding => {
+            let own: fn(&Value) -> Result<Binding, Vec<ResourceProblem>> =
+                |object| parse::read_binding(object).map(Binding::without_import_owner);
+            let parse = if applied { parse::read_binding } else { own };
+            let (key, parsed) = parse_object(key, object, parse, |it| &it.identity);
+            (key.clone(), InputChange::Binding(key, parsed))
+        }
+    };
+    (kind.unit(key), change)
 }
 
 fn parse_object<T>(
@@ -119,7 +118,7 @@ pub(crate) fn resource_update(kind: UserKind, key: &ObjectKey, object: Option<Dy
     let status = StatusDigest::from_status(kind, object.data.get("status").unwrap_or(&Value::Null));
     // Without a version for the core, the objects of the resource are removed before the finalizer is.
     let value = (!deleting).then(|| to_json(&object));
-    let (unit, change) = kind.parse_change(key, value.as_ref(), applied);
+    let (unit, change) = parse_change(kind, key, value.as_ref(), applied);
     WatchUpdate::Resource(Box::new(UserResource {
         unit,
         uid,
@@ -258,19 +257,6 @@ pub(crate) fn live_update(
         owner,
         body: to_json(&object),
     }))
-}
-
-/// Reports whether an entry of `metadata.managedFields` holds what Emcee applies.
-pub(crate) fn is_own_entry(kind: GeneratedKind, entry: &ManagedFieldsEntry) -> bool {
-    entry.manager.as_deref() == Some(field_manager(kind)) && entry.operation.as_deref() == Some("Apply")
-}
-
-/// Returns the field manager of a generated kind.
-pub(crate) fn field_manager(kind: GeneratedKind) -> &'static str {
-    match kind {
-        GeneratedKind::ServiceExposition | GeneratedKind::ServiceBinding => AUTOMATIC_FIELD_MANAGER,
-        _ => FIELD_MANAGER,
-    }
 }
 
 /// Reports whether a user has taken over a facade, by a selector or another type.

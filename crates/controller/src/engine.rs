@@ -10,6 +10,7 @@ use emcee_core::translate::{Unit, UnitBatch};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use crate::convert::WatchUpdate;
 use crate::fair_queue::UnitGroups;
 use crate::health::CatalogueState;
 use crate::metrics::Metrics;
@@ -17,7 +18,6 @@ use crate::model::Model;
 use crate::options::ControllerOptions;
 use crate::reconcile::{Applier, PendingWrite, WriteError, WriteOutcome, WritePlan, WriteRequest};
 use crate::status::{PendingStatus, ReadinessTransition, StatusWriter};
-use crate::watch::update::WatchUpdate;
 
 /// How far the clock may move before certificates are checked again, in seconds.
 const CLOCK_STEP_SECONDS: i64 = 3600;

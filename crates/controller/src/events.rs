@@ -18,7 +18,7 @@ use kube::{Api, Client};
 use tokio::sync::mpsc;
 use tracing::debug;
 
-use crate::FIELD_MANAGER;
+use crate::kinds::FIELD_MANAGER;
 use crate::status::ReadinessTransition;
 use limiter::EventRateLimiter;
 

@@ -7,8 +7,6 @@ use emcee_core::catalogue::CatalogueReport;
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::engine::Engine;
-
 /// Time without an iteration after which the loop counts as stalled. It iterates every second when nothing
 /// happens.
 const STALL_THRESHOLD: Duration = Duration::from_secs(30);
@@ -37,16 +35,6 @@ pub(crate) enum AdminRequest {
     ConfigDump(oneshot::Sender<Value>),
     /// Announcements; `None` before the initial sync is complete.
     Catalogue(oneshot::Sender<Option<CatalogueState>>),
-}
-
-impl AdminRequest {
-    /// Answers the request. The caller may have gone away.
-    pub(crate) fn answer(self, engine: &Engine) {
-        match self {
-            Self::ConfigDump(asker) => drop(asker.send(engine.config_dump())),
-            Self::Catalogue(asker) => drop(asker.send(engine.catalogue_state())),
-        }
-    }
 }
 
 #[derive(Debug)]

@@ -17,15 +17,18 @@ mod engine;
 mod events;
 mod fair_queue;
 mod health;
+mod kinds;
 pub mod lease;
 mod mesh_config;
 mod metrics;
 mod model;
+mod object;
 mod options;
 mod reconcile;
 mod run;
 mod snapshot;
 mod status;
+mod status_digest;
 #[cfg(test)]
 mod tests;
 mod uninstall;
@@ -34,17 +37,9 @@ mod watch;
 pub use api_error::ApiErrorKind;
 pub use discovery_link::DiscoveryHandle;
 pub use health::{CatalogueState, Health};
+pub use kinds::{FIELD_MANAGER, FINALIZER};
 pub use metrics::Metrics;
 pub use options::{ControllerOptions, NamespaceScope, Namespaces};
 pub use run::{Controller, ControllerError};
 pub use snapshot::{ClusterSnapshot, Drift, DriftAction, SnapshotError};
 pub use uninstall::{Orphan, Uninstall, UninstallEvent, UninstallExtent};
-
-/// Field manager of everything that Emcee applies.
-pub const FIELD_MANAGER: &str = "emcee";
-/// Field manager of the ServiceExpositions that Emcee creates for Services, and of the ServiceBindings that
-/// it creates for announcements. It is separate, because Emcee also applies statuses and finalizers to
-/// resources that users wrote, with [`FIELD_MANAGER`].
-const AUTOMATIC_FIELD_MANAGER: &str = "emcee-automatic";
-/// Finalizer of resources that have objects in other namespaces.
-pub const FINALIZER: &str = "emcee.io/objects";

@@ -11,8 +11,9 @@ use jiff::Timestamp;
 use tracing::warn;
 
 use crate::mesh_config::MeshTrustDomains;
+use crate::object::{ObjectId, OwnerLabels, ResourceVersion, UserResource};
 use crate::options::{ControllerOptions, Namespaces};
-use crate::watch::update::{ObjectId, OwnerLabels, ResourceVersion, StatusDigest, UserResource};
+use crate::status_digest::StatusDigest;
 
 /// The translation, and the resources that it is made from.
 pub(crate) struct Model {

@@ -22,7 +22,7 @@ use emcee_core::plan::{GeneratedKind, GeneratedObject};
 use emcee_core::translate::Unit;
 
 use crate::model::Model;
-use crate::watch::update::{LiveObject, ObjectId, ObjectOrigin, OwnerClass, OwnerLabels, RelistScope};
+use crate::object::{LiveObject, ObjectId, ObjectOrigin, OwnerClass, OwnerLabels, RelistScope};
 pub(crate) use apply_order::ApplyOrder;
 pub(crate) use compare::{DesiredObject, is_matching_copy, matches_desired};
 use desired::{build_desired, create_write, desired_object, matching_hash, object_id};

@@ -10,16 +10,16 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tracing::{Instrument as _, debug, info, warn};
 
+use crate::convert::WatchUpdate;
 use crate::discovery_link::{DiscoveryHandle, DiscoveryLink, create_link};
 use crate::engine::{Engine, WriteTask};
 use crate::events::EventRecorder;
-use crate::health::{self, Health, Heartbeat};
+use crate::health::{self, AdminRequest, Health, Heartbeat};
 use crate::metrics::Metrics;
 use crate::options::ControllerOptions;
 use crate::reconcile::{WriteError, WriteOutcome, execute_write};
 use crate::status::ReadinessTransition;
 use crate::watch::failures::{FailureReport, WatchFailures};
-use crate::watch::update::WatchUpdate;
 use crate::watch::{KIND_MISSING, WatchEvent, WatchEventKind, WatchSet, WatchSource};
 
 /// Maximum number of watch events that are processed at once.
@@ -225,7 +225,7 @@ impl Controller {
                 // Ready immediately, so the loop works in slices. `select!` picks at random among the ready
                 // branches.
                 () = tokio::task::yield_now(), if self.engine.is_busy() => self.engine.work(time_budget(WORK_SLICE)),
-                question = self.heartbeat.next_request() => question.answer(&self.engine),
+                question = self.heartbeat.next_request() => answer_request(question, &self.engine),
                 _ = ticks.tick() => self.on_tick(),
             }
         }
@@ -353,6 +353,14 @@ impl Controller {
         if tokio::time::timeout(SHUTDOWN_TIMEOUT, all).await.is_err() {
             self.writes.shutdown().await;
         }
+    }
+}
+
+/// Answers a request. The caller may have gone away.
+fn answer_request(request: AdminRequest, engine: &Engine) {
+    match request {
+        AdminRequest::ConfigDump(asker) => drop(asker.send(engine.config_dump())),
+        AdminRequest::Catalogue(asker) => drop(asker.send(engine.catalogue_state())),
     }
 }
 

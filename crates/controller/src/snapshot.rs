@@ -13,11 +13,13 @@ use kube::{Api, Client};
 use serde_json::Value;
 use tokio::sync::mpsc;
 
+use crate::convert::WatchUpdate;
+use crate::kinds::generated_api_resource;
 use crate::model::Model;
+use crate::object::{LiveObject, ObjectId, ObjectOrigin};
 use crate::options::ControllerOptions;
 use crate::reconcile::{DesiredObject, hand_over_hint, is_matching_copy, matches_desired, obsolete_fields};
-use crate::watch::update::{LiveObject, ObjectId, ObjectOrigin, WatchUpdate};
-use crate::watch::{WatchEvent, WatchEventKind, WatchSet, generated_api_resource};
+use crate::watch::{WatchEvent, WatchEventKind, WatchSet};
 
 /// Maximum number of objects that are read at once.
 const MAX_CONCURRENT_GETS: usize = 16;

@@ -12,12 +12,12 @@ use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, Pre
 use kube::{Api, Client};
 use serde_json::json;
 
-use crate::FINALIZER;
-use crate::convert::{self, UserKind};
+use crate::convert::{self, WatchUpdate};
+use crate::kinds::{FINALIZER, UserKind, generated_api_resource, user_api_resource};
+use crate::object::OwnerLabels;
 use crate::options::ControllerOptions;
 use crate::snapshot::{SnapshotError, wait_until_synced};
-use crate::watch::update::{OwnerLabels, WatchUpdate};
-use crate::watch::{WatchSet, generated_api_resource, user_api_resource};
+use crate::watch::WatchSet;
 use plan::{DeletionTarget, FinalizerHolder, UninstallPlan, UninstallResource};
 
 /// Maximum number of objects that are deleted at once.

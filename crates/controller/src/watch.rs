@@ -3,13 +3,10 @@
 pub(crate) mod failures;
 mod follow;
 mod relist;
-mod status_digest;
-pub(crate) mod update;
 
 use std::fmt;
 
 use emcee_api::labels::{MANAGED_BY, MANAGED_BY_EMCEE};
-use emcee_api::{GROUP, VERSION};
 use emcee_core::key::ObjectKey;
 use emcee_core::plan::GeneratedKind;
 use k8s_openapi::api::apps::v1::Deployment;
@@ -25,13 +22,14 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tracing::{Instrument as _, info_span};
 
-use crate::convert::{self, UserKind};
+use crate::convert::{self, WatchUpdate};
+use crate::kinds::{UserKind, generated_api_resource, user_api_resource};
 use crate::mesh_config;
+use crate::object::RelistScope;
 use crate::options::{ControllerOptions, Namespaces};
 pub(crate) use follow::{KIND_MISSING, WatchEvent, WatchEventKind};
 use follow::{ObjectConverter, follow_watch};
 use relist::RelistTracker;
-use update::{RelistScope, WatchUpdate};
 
 /// Identifies a watch in messages.
 #[derive(Clone, Debug)]
@@ -269,22 +267,6 @@ impl WatchSet {
     }
 }
 
-pub(crate) fn user_api_resource(kind: UserKind) -> (&'static str, ApiResource) {
-    let (name, plural) = match kind {
-        UserKind::MeshFedConfig => ("MeshFedConfig", "meshfedconfigs"),
-        UserKind::ServiceExposition => ("ServiceExposition", "serviceexpositions"),
-        UserKind::ServiceBinding => ("ServiceBinding", "servicebindings"),
-    };
-    (name, ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(GROUP, VERSION, name), plural))
-}
-
 fn istio_api_resource(group: &str, kind: &'static str, plural: &str) -> (&'static str, ApiResource) {
     (kind, ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, "v1", kind), plural))
-}
-
-/// Returns the name and the API resource of a generated kind.
-pub(crate) fn generated_api_resource(kind: GeneratedKind) -> (&'static str, ApiResource) {
-    let name = kind.as_str();
-    let gvk = GroupVersionKind::gvk(kind.group(), kind.version(), name);
-    (name, ApiResource::from_gvk_with_plural(&gvk, kind.plural()))
 }

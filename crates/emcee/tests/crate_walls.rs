@@ -1,9 +1,11 @@
 //! Checks the dependencies between the crates: which crates each crate may use, and which libraries it must not depend
-//! on.
+//! on. Inside the controller, it checks the dependencies between the modules.
 //!
 //! The test runs `cargo tree` for one crate at a time. `cargo metadata` resolves features for the whole workspace, and
 //! would show `kube-client` as a dependency of the core because the binary enables it.
 
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
@@ -88,6 +90,118 @@ fn a_forbidden_crate_is_reported_with_its_path() {
     let walls = CrateRules { name: "a", may_use: &[], never: &["tokio", "tonic"] };
     let tree = "0a v0.1.0 (/somewhere/a)\n1b v1.0.0\n2c v1.0.0\n1d v2.0.0\n2tokio v1.50.0\n3mio v1.0.0\n1b v1.0.0 (*)\n";
     assert_eq!(forbidden_paths(&walls, tree), ["a must not depend on tokio: a → d → tokio"]);
+}
+
+/// The modules of the controller, from the lowest up. A module may name only modules before it, so that a reader finds
+/// what a module depends on above it in this list. `watch` and `reconcile` share types, and neither uses the other.
+const CONTROLLER_MODULES: &[&str] = &[
+    "api_error",
+    "kinds",
+    "mesh_config",
+    "options",
+    "metrics",
+    "fair_queue",
+    "lease",
+    "discovery_link",
+    "health",
+    "status_digest",
+    "object",
+    "convert",
+    "model",
+    "reconcile",
+    "status",
+    "events",
+    "engine",
+    "watch",
+    "snapshot",
+    "uninstall",
+    "run",
+];
+
+#[test]
+fn modules_of_the_controller_use_only_modules_below_them() {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../controller/src");
+    let mut broken = Vec::new();
+    for (place, module) in CONTROLLER_MODULES.iter().enumerate() {
+        let allowed: BTreeSet<&str> = CONTROLLER_MODULES[..=place].iter().copied().collect();
+        for file in module_files(&source, module) {
+            let text = std::fs::read_to_string(&file).expect("a Rust file");
+            let above = named_modules(&text).into_iter().filter(|named| !allowed.contains(named.as_str()));
+            broken.extend(above.map(|named| {
+                format!("{}: `{module}` must not use `crate::{named}`, which is above it", file.display())
+            }));
+        }
+    }
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+#[test]
+fn every_module_of_the_controller_has_a_place() {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../controller/src");
+    let files = std::fs::read_dir(&source).expect("a folder").map(|entry| entry.expect("an entry").path());
+    let modules: BTreeSet<String> = files
+        .filter(|path| path.extension().is_some_and(|extension| extension == "rs"))
+        .filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned()))
+        .filter(|module| !["lib", "tests"].contains(&module.as_str()))
+        .collect();
+    let listed: BTreeSet<String> = CONTROLLER_MODULES.iter().map(|module| (*module).to_owned()).collect();
+    assert_eq!(
+        modules, listed,
+        "CONTROLLER_MODULES of crates/emcee/tests/crate_walls.rs lists each module once"
+    );
+}
+
+#[test]
+fn modules_are_found_in_paths_and_in_groups() {
+    let text = "use crate::object::ObjectId;\nuse crate::{kinds::{A, b}, watch::c, Controller};\nfn f() { crate::run::g() }";
+    let found: Vec<_> = named_modules(text).into_iter().collect();
+    assert_eq!(found, ["kinds", "object", "run", "watch"]);
+}
+
+/// Returns the file of a module and all files of its folder.
+fn module_files(source: &Path, module: &str) -> Vec<PathBuf> {
+    let (mut folders, mut files) = (vec![source.join(module)], vec![source.join(format!("{module}.rs"))]);
+    while let Some(folder) = folders.pop() {
+        let Ok(entries) = std::fs::read_dir(&folder) else { continue };
+        for path in entries.map(|entry| entry.expect("an entry").path()) {
+            if path.is_dir() { folders.push(path) } else { files.push(path) }
+        }
+    }
+    files
+}
+
+/// Returns the modules of its crate that a file names: `crate::module::…` and `crate::{module::…, module}`.
+fn named_modules(text: &str) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for rest in text.split("crate::").skip(1) {
+        let mut depth = 0_usize;
+        let mut word = String::new();
+        let mut is_path_start = true;
+        for character in rest.chars() {
+            match character {
+                'a'..='z' | 'A'..='Z' | '0'..='9' | '_' => word.push(character),
+                _ => {
+                    // Only the first word of a path names a module of the crate.
+                    let is_module = word.starts_with(|first: char| first.is_ascii_lowercase());
+                    if is_path_start && is_module && depth <= 1 {
+                        found.insert(word.clone());
+                    }
+                    is_path_start &= word.is_empty();
+                    word.clear();
+                    match character {
+                        '{' => depth += 1,
+                        '}' => depth = depth.saturating_sub(1),
+                        ',' => is_path_start = depth == 1,
+                        _ => {}
+                    }
+                    if depth == 0 {
+                        break;
+                    }
+                }
+            }
+        }
+    }
+    found
 }
 
 struct WorkspacePackage {

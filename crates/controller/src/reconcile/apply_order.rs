@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 
 use emcee_core::plan::GeneratedKind;
 
-use crate::watch::update::OwnerClass;
+use crate::object::OwnerClass;
 
 /// Position of a write within its batch. Writes of the same position start together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

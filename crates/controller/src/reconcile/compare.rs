@@ -10,7 +10,7 @@ use emcee_core::uid::Uid;
 use foldhash::quality::FixedState;
 use serde_json::{Map, Value, json};
 
-use crate::watch::update::ResourceVersion;
+use crate::object::ResourceVersion;
 
 /// A resource version that no object can have: etcd counts from 1, and its first write is revision 2. An
 /// apply with this version only creates: if the object exists, the API server answers with a conflict.

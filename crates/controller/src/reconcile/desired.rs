@@ -12,7 +12,7 @@ use super::managed_fields::obsolete_fields;
 use super::object_state::ObjectState;
 use super::write::WriteRequest;
 use crate::model::Model;
-use crate::watch::update::{LiveObject, ObjectId};
+use crate::object::{LiveObject, ObjectId};
 
 /// Returns the ID of an object. Objects of one unit often share a name: then it reuses the string of one of
 /// `others`.

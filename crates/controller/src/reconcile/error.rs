@@ -7,8 +7,8 @@ use emcee_api::Reason;
 use emcee_core::problem::ResourceProblem;
 
 use crate::api_error::ApiErrorKind;
-use crate::convert::field_manager;
-use crate::watch::update::ObjectId;
+use crate::kinds::field_manager;
+use crate::object::ObjectId;
 
 /// Returns a number from 0 to 1 that differs between items, so that writes that failed together are not
 /// retried together.

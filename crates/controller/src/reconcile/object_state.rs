@@ -9,7 +9,7 @@ use emcee_core::translate::Unit;
 use emcee_core::uid::Uid;
 
 use super::error::{WriteError, copy_problem, finalizer_problem};
-use crate::watch::update::{LiveObject, ObjectId, ObjectOrigin, OwnerLabels, RelistScope, ResourceVersion};
+use crate::object::{LiveObject, ObjectId, ObjectOrigin, OwnerLabels, RelistScope, ResourceVersion};
 
 /// State of one object. Holds hashes of its content, not the content itself.
 #[derive(Debug, Default)]

@@ -9,7 +9,7 @@ use super::Applier;
 use super::error::hand_over_hint;
 use super::object_state::ObjectState;
 use crate::model::Model;
-use crate::watch::update::{ObjectId, OwnerLabels};
+use crate::object::{ObjectId, OwnerLabels};
 
 /// Maximum number of objects without a resource that are logged by name.
 const MAX_STRAYS_LOGGED: usize = 20;

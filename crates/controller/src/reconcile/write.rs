@@ -13,10 +13,12 @@ use tracing::{Span, info, info_span};
 
 use super::compare::{DesiredObject, matches_desired, removal_patch};
 use super::error::WriteError;
-use crate::convert::{self, UserKind};
-use crate::watch::update::{LiveObject, ObjectId, ResourceVersion, UserResource, WatchUpdate};
-use crate::watch::{generated_api_resource, user_api_resource};
-use crate::{FIELD_MANAGER, FINALIZER};
+use crate::convert::{self, WatchUpdate};
+use crate::kinds::{
+    FIELD_MANAGER, FINALIZER, UserKind, field_manager, generated_api_resource, is_own_entry,
+    user_api_resource,
+};
+use crate::object::{LiveObject, ObjectId, ResourceVersion, UserResource};
 
 /// A write, or a read that a write depends on.
 #[derive(Clone, Debug)]
@@ -157,7 +159,7 @@ async fn apply_object(
     patch: &Value,
 ) -> kube::Result<WriteOutcome> {
     let api = object_api(client, id);
-    let manager = convert::field_manager(id.kind);
+    let manager = field_manager(id.kind);
     // `force` takes fields back from other managers: the object is Emcee's.
     let parameters = PatchParams::apply(manager).force();
     let object = api.patch(&id.key.name, &parameters, &Patch::Apply(patch)).await?;
@@ -179,7 +181,7 @@ async fn take_over_object(
     version: &ResourceVersion,
 ) -> kube::Result<WriteOutcome> {
     let api = object_api(client, id);
-    let manager = convert::field_manager(id.kind);
+    let manager = field_manager(id.kind);
     let parameters = PatchParams::apply(manager).force();
     // UID and version in the patch are preconditions. A change since the comparison causes a conflict.
     let patch = body.take_over_patch(uid, version);
@@ -187,8 +189,7 @@ async fn take_over_object(
     let entries = object.metadata.managed_fields.clone().unwrap_or_default();
     let count = entries.len();
     // Entries of subresources, such as the status, belong to other controllers and stay.
-    let keeps =
-        |entry: &ManagedFieldsEntry| convert::is_own_entry(id.kind, entry) || entry.subresource.is_some();
+    let keeps = |entry: &ManagedFieldsEntry| is_own_entry(id.kind, entry) || entry.subresource.is_some();
     let kept: Vec<_> = entries.into_iter().filter(keeps).collect();
     if kept.len() < count {
         let parameters = PatchParams { field_manager: Some(manager.into()), ..PatchParams::default() };

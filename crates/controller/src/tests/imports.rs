@@ -10,9 +10,9 @@ use kube::api::DynamicObject;
 use serde_json::{Value, json};
 
 use super::world::options;
-use crate::convert::{self, UserKind};
+use crate::convert::{self, WatchUpdate};
+use crate::kinds::UserKind;
 use crate::model::Model;
-use crate::watch::update::WatchUpdate;
 
 fn changes(model: &mut Model, kind: UserKind, object: &Value) -> Vec<InputChange> {
     let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default().to_owned();

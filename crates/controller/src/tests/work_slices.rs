@@ -11,10 +11,10 @@ use serde_json::{Value, json};
 
 use super::world::options;
 use crate::Metrics;
-use crate::convert::{self, UserKind};
+use crate::convert::{self, WatchUpdate};
 use crate::engine::{Engine, WriteTask};
+use crate::kinds::UserKind;
 use crate::reconcile::{WriteOutcome, WriteRequest};
-use crate::watch::update::WatchUpdate;
 
 /// Number of resources in the busy namespace.
 const MANY: usize = 300;

@@ -16,10 +16,11 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::convert::{self, UserKind};
+use crate::convert::{self, WatchUpdate};
+use crate::kinds::UserKind;
 use crate::model::Model;
+use crate::object::ObjectId;
 use crate::reconcile::{DesiredObject, matches_desired};
-use crate::watch::update::{ObjectId, WatchUpdate};
 use crate::{Controller, ControllerOptions, Metrics, NamespaceScope, Namespaces};
 
 /// Time limit of everything.

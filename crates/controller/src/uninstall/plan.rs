@@ -12,10 +12,10 @@ use emcee_core::uid::Uid;
 use kube::api::DynamicObject;
 
 use super::{Orphan, UninstallExtent};
-use crate::FINALIZER;
-use crate::convert::{UserKind, to_json};
+use crate::convert::to_json;
+use crate::kinds::{FINALIZER, UserKind};
+use crate::object::{LiveObject, ObjectId, ObjectOrigin, OwnerClass, OwnerLabels, ResourceVersion};
 use crate::reconcile::{ApplyOrder, hand_over_hint};
-use crate::watch::update::{LiveObject, ObjectId, ObjectOrigin, OwnerClass, OwnerLabels, ResourceVersion};
 
 /// What to remove, and what stays.
 #[derive(Debug, Default)]
@@ -88,12 +88,7 @@ impl FinalizerHolder {
 }
 
 fn resource_ref(kind: UserKind, key: &ObjectKey) -> ObjectRef {
-    let kind = match kind {
-        UserKind::MeshFedConfig => "MeshFedConfig",
-        UserKind::ServiceExposition => "ServiceExposition",
-        UserKind::ServiceBinding => "ServiceBinding",
-    };
-    ObjectRef { kind, key: key.clone() }
+    ObjectRef { kind: kind.as_str(), key: key.clone() }
 }
 
 impl UninstallResource {

@@ -11,7 +11,7 @@ use kube::{Api, Resource};
 use tokio::sync::mpsc;
 
 use super::relist::RelistTracker;
-use super::update::WatchUpdate;
+use crate::convert::WatchUpdate;
 
 /// Why a watch of an unknown kind fails.
 pub(crate) const KIND_MISSING: &str = "the API server does not know this kind (is its CRD installed?)";

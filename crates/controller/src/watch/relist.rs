@@ -4,7 +4,8 @@ use std::collections::HashSet;
 
 use emcee_core::key::ObjectKey;
 
-use super::update::{RelistScope, WatchUpdate};
+use crate::convert::WatchUpdate;
+use crate::object::RelistScope;
 
 /// `namespace/name` in one allocation, because there is one for each watched object.
 type NamespacedName = Box<str>;

@@ -1,4 +1,4 @@
-//! Updates from watches, and the types in them.
+//! Objects as the API server has them: their IDs, versions and owners.
 
 use std::fmt;
 
@@ -11,35 +11,7 @@ use emcee_core::translate::Unit;
 use emcee_core::uid::Uid;
 use serde_json::Value;
 
-pub(crate) use super::status_digest::StatusDigest;
-use crate::mesh_config::MeshTrustDomains;
-
-/// An update from a watch, reduced to what the controller needs.
-#[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "most facts are inputs, and a box for each would cost more than the room"
-)]
-pub(crate) enum WatchUpdate {
-    /// An object that the core translates has changed.
-    Input(InputChange),
-    /// One of the three user resources.
-    Resource(Box<UserResource>),
-    /// Trust domains in Istio's mesh configuration, or why they cannot be read.
-    MeshTrust(Result<MeshTrustDomains, String>),
-    /// Hash of the root certificates of the mesh's workloads, if they are known.
-    RootHash(Option<String>),
-    /// A user's resource is gone.
-    ResourceGone(Unit),
-    /// An object with Emcee's label.
-    Live(Box<LiveObject>),
-    /// An object with Emcee's label is gone, or has lost that label.
-    LiveGone(ObjectId),
-    /// A watch starts to list objects with Emcee's label again.
-    RelistStarted(RelistScope),
-    /// The list is complete. An object that it did not contain may be gone.
-    RelistDone(RelistScope),
-}
+use crate::status_digest::StatusDigest;
 
 /// A user resource, as the API server has it.
 #[derive(Debug)]

@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use foldhash::quality::RandomState;
 use serde_json::{Map, Value, json};
 
-use crate::convert::UserKind;
+use crate::kinds::UserKind;
 
 /// What is kept of a status: what the next status is built from, and whether that one differs. The whole
 /// status would be most of the memory of a resource.
