@@ -271,3 +271,43 @@ impl OwnerLabels {
         owner
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_compared_as_numbers_if_they_are_numbers() {
+        let is_newer =
+            |one: &str, other: &str| ResourceVersion::new(one).is_newer(&ResourceVersion::new(other));
+        assert!(is_newer("10", "9") && !is_newer("9", "10") && !is_newer("9", "9"));
+        // Numbers that do not fit into 64 bits.
+        assert!(is_newer("99999999999999999999", "18446744073709551615"));
+        assert!(is_newer("a", "b") && is_newer("b", "a") && !is_newer("a", "a"));
+    }
+
+    #[test]
+    fn versions_are_written_back_as_they_were_read() {
+        for text in ["0", "1", "18446744073709551615", "18446744073709551616", "007", "+1", "x", ""] {
+            assert_eq!(ResourceVersion::new(text).to_string(), text);
+        }
+    }
+
+    #[test]
+    fn the_class_of_an_owner_follows_from_its_labels() {
+        let key = || ObjectKey::new("bank", "details");
+        for unit in [
+            Unit::MeshFedConfig(key()),
+            Unit::ServiceExposition(key()),
+            Unit::ServiceBinding(key()),
+            Unit::AutomaticExposition(key()),
+            Unit::Facade(key()),
+            Unit::Relay(key(), "details.bank.blue.emcee.internal".into()),
+        ] {
+            assert_eq!(OwnerLabels::of_unit(&unit).class(), OwnerClass::of_unit(&unit), "{unit}");
+        }
+        // What another version wrote.
+        let unknown = OwnerLabels::from_labels([(labels::OWNER_KIND, "Other")].into_iter());
+        assert_eq!(unknown.class(), OwnerClass::Service);
+    }
+}

@@ -125,3 +125,35 @@ fn error_message(error: &watcher::Error) -> String {
         error => error.to_string(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use kube::core::Status;
+
+    use super::*;
+
+    fn list_failure(code: u16) -> watcher::Error {
+        let status = Status::failure("in other words", "").with_code(code);
+        watcher::Error::InitialListFailed(kube::Error::Api(status.boxed()))
+    }
+
+    /// A removed CRD is no reason to undo what depends on its objects.
+    #[test]
+    fn an_unknown_kind_counts_as_listed_only_if_no_object_was_known() {
+        assert!(matches!(failure_event(&list_failure(404), true), WatchEventKind::KindMissing));
+        let WatchEventKind::Failed(why) = failure_event(&list_failure(404), false) else {
+            panic!("the objects are not gone")
+        };
+        assert_eq!(why, KIND_MISSING);
+    }
+
+    #[test]
+    fn other_failures_keep_the_list_incomplete() {
+        for nothing_known in [true, false] {
+            let WatchEventKind::Failed(why) = failure_event(&list_failure(403), nothing_known) else {
+                panic!("nothing was listed")
+            };
+            assert_eq!(why, "in other words (403)");
+        }
+    }
+}
