@@ -31,7 +31,6 @@ use tokio::sync::{mpsc, watch};
 
 use crate::console::Console;
 use crate::discovery::DiscoveryChannels;
-use crate::yaml;
 use health::FileModeHealth;
 use output_dir::OutputDir;
 use reconcile::FileReconciler;
@@ -158,12 +157,12 @@ impl FileMode {
     /// # Errors
     /// The console cannot be written to, or an object cannot be serialized.
     pub fn poll(&mut self, at_once: bool, console: &mut Console<'_>) -> io::Result<()> {
-        let content = yaml::fingerprint(std::slice::from_ref(&self.dirs.dir));
+        let content = emcee_yaml::fingerprint(std::slice::from_ref(&self.dirs.dir));
         let settled = at_once || self.last_fingerprint == Some(content);
         self.last_fingerprint = Some(content);
         let fresh = settled && self.applied_fingerprint != Some(content);
         if fresh {
-            let mut reading = yaml::read_paths(std::slice::from_ref(&self.dirs.dir), io::empty());
+            let mut reading = emcee_yaml::read_paths(std::slice::from_ref(&self.dirs.dir), io::empty());
             // Before the resources are parsed, as the announcement in a binding's status is part of the input.
             self.output.restore_status(&mut reading);
             self.reconciler.reconcile(&reading, console)?;

@@ -12,13 +12,12 @@ use emcee_core::inputs::{
 use emcee_core::key::{ObjectKey, ObjectRef};
 use emcee_core::parse::{self, FedConfig};
 use emcee_core::problem;
+use emcee_yaml::{FileProblem, ManifestDocument};
 use jiff::Timestamp;
 use k8s_openapi::api::discovery::v1::EndpointSlice as Slice;
 use k8s_openapi::api::{apps, core};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-
-use crate::yaml::{FileProblem, ManifestDocument};
 
 /// Namespace of an object that does not name one, as for kubectl.
 pub const DEFAULT_NAMESPACE: &str = "default";

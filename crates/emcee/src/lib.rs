@@ -1,9 +1,9 @@
 //! Library behind the `emcee` binary: the commands, and the parts that they share.
 //!
 //! ```text
-//!  cli ──► yaml (files, with lines) ──► inputs (objects → changes) ──► emcee-core ──► plan
-//!   │                                                                                  │
-//!   ├──► certs                        file_mode (one folder in, one folder out) ◄──────┘
+//!  cli ──► emcee-yaml (files, with lines) ──► inputs (objects → changes) ──► emcee-core ──► plan
+//!   │                                                                                        │
+//!   ├──► certs                        file_mode (one folder in, one folder out) ◄────────────┘
 //!   └──► console (everything that is printed)
 //! ```
 
@@ -24,4 +24,3 @@ mod mcp;
 mod shutdown;
 mod text_table;
 pub mod webhook;
-pub mod yaml;

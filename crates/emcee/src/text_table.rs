@@ -1,6 +1,6 @@
 //! Plain-text tables with aligned columns.
 
-use crate::yaml::is_unprintable;
+use emcee_core::text::is_visible;
 
 /// Formats rows as lines, with two spaces between aligned columns. Widths are counted in characters.
 pub(crate) fn align_columns(rows: &[Vec<String>]) -> String {
@@ -26,5 +26,5 @@ pub(crate) fn align_columns(rows: &[Vec<String>]) -> String {
 /// Resources and announcements contain text of other people. It must not send escape sequences to the reader's
 /// terminal.
 pub(crate) fn strip_unprintable(text: &str) -> String {
-    text.chars().map(|c| if is_unprintable(c) { ' ' } else { c }).collect()
+    text.chars().map(|c| if is_visible(c) { c } else { ' ' }).collect()
 }

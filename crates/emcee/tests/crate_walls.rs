@@ -21,15 +21,16 @@ struct CrateRules {
 
 const IO: &[&str] = &["tokio", "hyper", "kube-client", "tonic", "reqwest"];
 
-/// The dependencies in the architecture, from `emcee-api` up to `emcee`.
+/// The dependencies in the architecture, from the leaves up to `emcee`.
 const TABLE: &[CrateRules] = &[
+    CrateRules { name: "emcee-yaml", may_use: &[], never: IO },
     CrateRules { name: "emcee-api", may_use: &[], never: IO },
     CrateRules { name: "emcee-core", may_use: &["emcee-api"], never: IO },
     CrateRules { name: "emcee-discovery", may_use: &["emcee-api", "emcee-core"], never: &["kube-client"] },
     CrateRules { name: "emcee-controller", may_use: &["emcee-api", "emcee-core"], never: &["tonic"] },
     CrateRules {
         name: "emcee",
-        may_use: &["emcee-api", "emcee-core", "emcee-controller", "emcee-discovery"],
+        may_use: &["emcee-api", "emcee-core", "emcee-controller", "emcee-discovery", "emcee-yaml"],
         never: &["emcee-testkit", "emcee-testbed"],
     },
     CrateRules {

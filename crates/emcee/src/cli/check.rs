@@ -9,10 +9,10 @@ use emcee_core::inputs::TranslationSettings;
 use emcee_core::key::ObjectRef;
 use emcee_core::problem;
 use emcee_core::translate::{Translation, Unit};
+use emcee_yaml::{DuplicateObject, FileProblem, LoadedManifests, ManifestDocument, find_duplicates};
 
 use crate::console::Console;
 use crate::inputs::{self, DEFAULT_NAMESPACE, DocumentInputs};
-use crate::yaml::{DuplicateObject, FileProblem, LoadedManifests, ManifestDocument, find_duplicates};
 
 /// Result of translating files, with all messages for the user.
 pub(super) struct CheckReport {

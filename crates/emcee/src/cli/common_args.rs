@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use clap::Args;
 use emcee_core::inputs::{InputCoverage, TranslationSettings};
 use emcee_core::plan::{GeneratedKind, GeneratedObject};
+use emcee_yaml::LoadedManifests;
 use jiff::Timestamp;
 
 use crate::console::Console;
-use crate::yaml::{self, LoadedManifests};
 
 /// Argument that names the files of a mesh.
 #[derive(Args, Clone, Debug)]
@@ -37,7 +37,7 @@ pub(super) fn read_files(
     paths: &[PathBuf],
     console: &mut Console<'_>,
 ) -> io::Result<Option<LoadedManifests>> {
-    let reading = yaml::read_paths(paths, io::stdin().lock());
+    let reading = emcee_yaml::read_paths(paths, io::stdin().lock());
     for unreadable in &reading.unreadable {
         console.print_error(format_args!("emcee: {unreadable}"))?;
     }

@@ -5,7 +5,6 @@ use serde_json::Value;
 
 use super::ExitStatus;
 use crate::console::Console;
-use crate::yaml;
 
 /// Print the custom resource definitions.
 #[derive(Args, Debug)]
@@ -17,6 +16,6 @@ pub(super) fn run(console: &mut Console<'_>) -> anyhow::Result<ExitStatus> {
         .iter()
         .map(serde_json::to_value)
         .collect::<Result<_, _>>()?;
-    console.print_data(&yaml::to_yaml(&values)?)?;
+    console.print_data(&emcee_yaml::to_yaml(&values)?)?;
     Ok(ExitStatus::Success)
 }

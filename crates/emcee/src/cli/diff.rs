@@ -10,6 +10,7 @@ use clap::{ArgGroup, Args};
 use emcee_api::labels;
 use emcee_core::diff::{FieldDifference, find_drift};
 use emcee_core::plan::GeneratedObject;
+use emcee_yaml::{LoadedManifests, ManifestDocument};
 use serde_json::Value;
 
 use super::ExitStatus;
@@ -18,7 +19,6 @@ use super::common_args::{self, MeshSettings};
 use crate::cluster::{ConnectArgs, ScopeArgs};
 use crate::console::Console;
 use crate::inputs::DEFAULT_NAMESPACE;
-use crate::yaml::{LoadedManifests, ManifestDocument};
 
 const EXAMPLES: &str = "\
 Examples:

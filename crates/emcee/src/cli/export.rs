@@ -9,7 +9,6 @@ use super::catalogue::source::SourceArgs;
 use super::common_args::dns_label;
 use super::openapi::PeerSelectionArgs;
 use crate::console::Console;
-use crate::yaml;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -70,7 +69,7 @@ pub(super) fn run(args: &ExportArgs, console: &mut Console<'_>) -> anyhow::Resul
     }
     match bundle::write(&bundle) {
         Ok(slices) => {
-            console.print_data(&yaml::to_yaml(&slices)?)?;
+            console.print_data(&emcee_yaml::to_yaml(&slices)?)?;
             Ok(ExitStatus::Success)
         }
         Err(errors) => {

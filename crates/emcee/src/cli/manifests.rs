@@ -12,7 +12,6 @@ use super::ExitStatus;
 use super::common_args::{dns_label, namespace_or_all};
 use crate::console::Console;
 use crate::install::{DEFAULT_IMAGE, InstallPart, Installation, chart};
-use crate::yaml;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -187,7 +186,7 @@ fn print_manifests(
     if matches!(what, ManifestSelection::Webhook | ManifestSelection::All) {
         objects.extend(installation.objects(InstallPart::Webhook));
     }
-    console.print_data(&yaml::to_yaml(&objects)?)?;
+    console.print_data(&emcee_yaml::to_yaml(&objects)?)?;
     Ok(())
 }
 

@@ -5,7 +5,6 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::text_table::{align_columns, strip_unprintable};
-use crate::yaml;
 
 /// Output format of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -31,7 +30,7 @@ impl OutputFormat {
         Ok(match self {
             Self::Table => table(found),
             Self::Json => format!("{}\n", serde_json::to_string_pretty(found)?),
-            Self::Yaml => yaml::to_yaml(&[json!(found)])?,
+            Self::Yaml => emcee_yaml::to_yaml(&[json!(found)])?,
         })
     }
 }

@@ -9,7 +9,6 @@ use super::ExitStatus;
 use super::check::{DuplicatePolicy, check_documents};
 use super::common_args::{FileArgs, MeshSettings};
 use crate::console::Console;
-use crate::yaml;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -81,7 +80,7 @@ fn objects_text(objects: &[GeneratedObject], format: RenderFormat) -> anyhow::Re
     Ok(match format {
         // Without objects the output is empty, not an empty YAML document.
         RenderFormat::Yaml if values.is_empty() => String::new(),
-        RenderFormat::Yaml => yaml::to_yaml(&values)?,
+        RenderFormat::Yaml => emcee_yaml::to_yaml(&values)?,
         RenderFormat::Json => {
             let list = json!({"apiVersion": "v1", "kind": "List", "items": values});
             format!("{}\n", serde_json::to_string_pretty(&list)?)

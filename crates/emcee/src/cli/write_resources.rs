@@ -12,7 +12,6 @@ use super::ExitStatus;
 use crate::cluster::ConnectArgs;
 use crate::cluster::write::{ResourceChange, apply_resource, create_resource, object_name};
 use crate::console::Console;
-use crate::yaml;
 
 /// Arguments that select whether and where resources are written.
 #[derive(Args, Clone, Debug)]
@@ -67,7 +66,7 @@ pub(super) async fn validate_and_write(
     }
     let Some(client) = target else {
         if !objects.is_empty() {
-            console.print_data(&yaml::to_yaml(objects)?)?;
+            console.print_data(&emcee_yaml::to_yaml(objects)?)?;
         }
         return Ok(ExitStatus::Success);
     };

@@ -8,7 +8,6 @@ use tokio::time::timeout;
 
 use super::*;
 use crate::inputs::DocumentInputs;
-use crate::yaml;
 
 /// Longer than any machine takes: a test that waits for it has failed.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -20,7 +19,7 @@ fn updates_for_relationship(name: &str) -> Vec<CatalogueUpdate> {
          spec:\n  mode: FLAT\n  tls_context_selector: {{relationship: {name}}}\n  peers:\n  \
          - {{name: m2, subject_alt_names: [m2.example], discovery: '127.0.0.1:1'}}\n"
     );
-    let reading = yaml::read_text("mesh.yaml", text.as_bytes());
+    let reading = emcee_yaml::read_text("mesh.yaml", text.as_bytes());
     let inputs = DocumentInputs::from_documents(&reading.documents, "cluster.local");
     assert!(inputs.refusals.is_empty(), "{:?}", inputs.refusals);
     let mut translation = Translation::new(TranslationSettings::default());

@@ -5,11 +5,11 @@ use std::collections::HashSet;
 
 use emcee_api::{GROUP, labels};
 use emcee_core::names;
+use emcee_yaml::{LoadedManifests, ManifestDocument};
 use serde_json::Value;
 
 use super::output_path::OutputPath;
 use crate::inputs;
-use crate::yaml::{self, LoadedManifests, ManifestDocument};
 
 /// Kinds of the resources that own objects.
 const OWNER_KINDS: [&str; 3] = ["MeshFedConfig", "ServiceExposition", "ServiceBinding"];
@@ -37,7 +37,7 @@ impl LabelledOwner {
         if place.is_status() {
             return Self::new(place.kind(), place.namespace(), place.name());
         }
-        let object = yaml::read_text("", text.as_bytes()).documents.pop()?.value;
+        let object = emcee_yaml::read_text("", text.as_bytes()).documents.pop()?.value;
         let label = |label: &str| object["metadata"]["labels"].get(label).and_then(Value::as_str);
         Self::new(label(labels::OWNER_KIND)?, label(labels::OWNER_NAMESPACE)?, label(labels::OWNER_NAME)?)
     }

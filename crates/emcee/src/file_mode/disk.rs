@@ -9,8 +9,9 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use emcee_yaml::MAX_BYTES;
+
 use super::output_path::{self, OutputPath};
-use crate::yaml::MAX_BYTES;
 
 /// First line of each file that Emcee manages. Files without it are never changed or removed.
 pub(super) const HEADER: &str = "# Written by Emcee, and overwritten by it.\n";

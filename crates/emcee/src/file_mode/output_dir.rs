@@ -16,6 +16,7 @@ use std::path::Path;
 
 use emcee_core::plan::GeneratedKind;
 use emcee_core::status;
+use emcee_yaml::{LoadedManifests, ManifestDocument};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -26,7 +27,6 @@ use super::output_path::{InvalidObjectName, OutputPath};
 use super::reconcile::FileReconciler;
 use crate::console::Console;
 use crate::inputs;
-use crate::yaml::{self, LoadedManifests, ManifestDocument};
 
 const BINDING: &str = "ServiceBinding";
 
@@ -335,18 +335,18 @@ fn apply_order(place: &OutputPath) -> (bool, Option<usize>) {
 
 /// `Kind namespace/name` from the object itself, as the name of its file may be shortened.
 fn object_name(place: &OutputPath, text: &str) -> String {
-    let documents = yaml::read_text("", text.as_bytes()).documents;
+    let documents = emcee_yaml::read_text("", text.as_bytes()).documents;
     documents.first().map_or_else(|| place.to_string(), ManifestDocument::object_name)
 }
 
 /// Content of the file of an object: header and YAML.
 fn file_text(object: &Value) -> io::Result<String> {
-    let yaml = yaml::to_yaml(std::slice::from_ref(object)).map_err(io::Error::other)?;
+    let yaml = emcee_yaml::to_yaml(std::slice::from_ref(object)).map_err(io::Error::other)?;
     Ok(format!("{HEADER}{yaml}"))
 }
 
 /// The `status` in the text of a status file; null without one.
 fn parse_status(text: &str) -> Value {
-    let documents = yaml::read_text("status", text.as_bytes()).documents;
+    let documents = emcee_yaml::read_text("status", text.as_bytes()).documents;
     documents.first().map(|document| document.value["status"].clone()).unwrap_or_default()
 }

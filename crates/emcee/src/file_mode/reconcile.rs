@@ -12,12 +12,12 @@ use emcee_core::key::{ObjectKey, ObjectRef};
 use emcee_core::problem::ResourceProblem;
 use emcee_core::status::ResourceVerdict;
 use emcee_core::translate::{Translation, Unit};
+use emcee_yaml::{FileProblem, LoadedManifests, ManifestDocument, find_duplicates};
 use jiff::Timestamp;
 
 use super::declared::DeclaredResources;
 use crate::console::Console;
 use crate::inputs::{self, DEFAULT_NAMESPACE, DocumentInputs};
-use crate::yaml::{self, LoadedManifests, ManifestDocument, find_duplicates};
 
 /// Seconds after which certificates are checked against the time again.
 const CERTIFICATE_CHECK_SECONDS: i64 = 3600;
@@ -170,7 +170,7 @@ impl FileReconciler {
         let cluster_domain = self.translation.inputs().settings().cluster_domain.clone();
         let (documents, repeated) = without_duplicates(&reading.documents);
         let broken: BTreeSet<&Arc<str>> = reading.problems.iter().map(|problem| &problem.file).collect();
-        let mut refusals: Vec<yaml::FileProblem> = reading.problems.iter().cloned().chain(repeated).collect();
+        let mut refusals: Vec<FileProblem> = reading.problems.iter().cloned().chain(repeated).collect();
         // Starts with all objects that any document names, including invalid and repeated ones: they are not gone. Only
         // those in use matter here; new ones are added below.
         let mut found: BTreeMap<InputId, Arc<str>> = reading
@@ -253,7 +253,7 @@ impl FileReconciler {
     }
 
     /// Messages about the last read: unreadable files, refusals, and resources whose last good version is kept.
-    fn messages_for(&self, reading: &LoadedManifests, refusals: &[yaml::FileProblem]) -> BTreeSet<String> {
+    fn messages_for(&self, reading: &LoadedManifests, refusals: &[FileProblem]) -> BTreeSet<String> {
         let unreadable = reading.unreadable.iter();
         let unreadable = unreadable
             .map(|unreadable| format!("emcee: {unreadable}: all that was read before stays in place"));
@@ -304,7 +304,7 @@ impl FileReconciler {
 
 /// Returns the documents without those that describe the same object, and the refusals of these: it is not clear which
 /// of them is meant.
-fn without_duplicates(documents: &[ManifestDocument]) -> (Vec<ManifestDocument>, Vec<yaml::FileProblem>) {
+fn without_duplicates(documents: &[ManifestDocument]) -> (Vec<ManifestDocument>, Vec<FileProblem>) {
     let again = find_duplicates(documents, DEFAULT_NAMESPACE);
     let pairs =
         again.iter().flat_map(|pair| [std::ptr::from_ref(pair.first), std::ptr::from_ref(pair.second)]);

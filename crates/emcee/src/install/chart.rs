@@ -7,11 +7,11 @@
 use std::collections::BTreeMap;
 
 use emcee_api::custom_resource_definitions;
+use emcee_yaml::{YamlWriteError, to_yaml};
 use serde_json::{Value, json};
 
 use super::renderer::Renderer;
 use super::{InstallPart, NAME, uninstall, values};
-use crate::yaml::{YamlWriteError, to_yaml};
 
 const NOTES: &str = "\
 Emcee watches {{ if has `*` .Values.watchNamespaces }}all namespaces{{ else }}{{ join `, ` .Values.watchNamespaces }}{{ end }}.

@@ -1,9 +1,9 @@
 //! The values of the chart, each with its default, description and schema.
 
+use emcee_yaml::{YamlWriteError, to_yaml};
 use serde_json::{Map, Value, json};
 
 use super::DEFAULT_IMAGE;
-use crate::yaml::{YamlWriteError, to_yaml};
 
 struct ChartValue {
     name: &'static str,

@@ -6,13 +6,13 @@ use std::path::Path;
 use emcee_core::catalogue::{Announcement, PeerPolicy};
 use emcee_core::labels::Labels;
 use emcee_discovery::openapi::{self, ParsedCatalogue};
+use emcee_yaml::LocatedValue;
 use serde_json::Value;
 
 use super::{BindArgs, warn_assumed_selector};
 use crate::catalogue::{BindingOptions, dynamic_binding, static_binding};
 use crate::cli::relationships::{KnownRelationship, KnownRelationships, assumed_selector};
 use crate::console::Console;
-use crate::yaml::{self, LocatedValue};
 
 /// Reads a document and builds its ServiceBindings. Prints the refusals and returns `None` if anything is refused.
 pub(super) fn read_bindings(
@@ -21,7 +21,7 @@ pub(super) fn read_bindings(
     relationships: Option<&KnownRelationships>,
     console: &mut Console<'_>,
 ) -> anyhow::Result<Option<Vec<Value>>> {
-    let tree = match yaml::read_value(path, io::stdin().lock())? {
+    let tree = match emcee_yaml::read_value(path, io::stdin().lock())? {
         Ok(tree) => tree,
         Err(problems) => {
             problems.iter().try_for_each(|problem| console.print_error(problem))?;

@@ -3,6 +3,7 @@
 use anyhow::Context as _;
 use emcee_api::GROUP;
 use emcee_controller::{ClusterSnapshot, Drift, DriftAction};
+use emcee_yaml::{DuplicateObject, FileProblem, LoadedManifests, ManifestDocument, find_duplicates};
 use jiff::Timestamp;
 use kube::Client;
 use serde_json::Value;
@@ -12,7 +13,6 @@ use crate::cli::{ExitStatus, common_args};
 use crate::cluster::{self, read};
 use crate::console::Console;
 use crate::inputs::{self, DEFAULT_NAMESPACE, DocumentInputs};
-use crate::yaml::{DuplicateObject, FileProblem, LoadedManifests, ManifestDocument, find_duplicates};
 
 pub(super) fn run(args: &DiffArgs, console: &mut Console<'_>) -> anyhow::Result<ExitStatus> {
     let Some(reading) = read_files(args, console)? else { return Ok(ExitStatus::Failed) };

@@ -7,10 +7,10 @@ use emcee_core::catalogue::{Announcement, PeerPolicy};
 use emcee_core::key::ObjectKey;
 use emcee_core::problem::ResourceProblem;
 use emcee_discovery::bundle::{self, Bundle};
+use emcee_yaml::ManifestDocument;
 use serde_json::Value;
 
 use crate::console::Console;
-use crate::yaml::{self, ManifestDocument};
 
 /// Label of the objects in a bundle that contains the name of the service.
 const SERVICE_NAME_LABEL: &str = "emcee.io/service-name";
@@ -26,7 +26,7 @@ pub(super) struct BundleFile {
 /// # Errors
 /// The file cannot be read.
 pub(super) fn read_bundle(file: &PathBuf, console: &mut Console<'_>) -> anyhow::Result<Option<BundleFile>> {
-    let reading = yaml::read_paths(std::slice::from_ref(file), io::stdin().lock());
+    let reading = emcee_yaml::read_paths(std::slice::from_ref(file), io::stdin().lock());
     if let Some(unreadable) = reading.unreadable.into_iter().next() {
         return Err(unreadable.into());
     }

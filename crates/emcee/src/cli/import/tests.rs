@@ -16,7 +16,6 @@ use tempfile::NamedTempFile;
 use super::*;
 use crate::cli::command_test::{BINDINGS, CommandOutput, capture_output, parse_args};
 use crate::cli::relationships::KnownRelationships;
-use crate::yaml;
 
 const EARLY: &str = "2026-11-25T08:00:00Z";
 const LATE: &str = "2026-11-25T09:00:00Z";
@@ -59,7 +58,7 @@ fn write_bundle(announcements: &[Announcement], exported_at: &str) -> NamedTempF
     };
     let slices = bundle::write(&bundle).expect("it can be written");
     let mut file = NamedTempFile::new().expect("a file");
-    file.write_all(yaml::to_yaml(&slices).expect("YAML").as_bytes()).expect("it can be written");
+    file.write_all(emcee_yaml::to_yaml(&slices).expect("YAML").as_bytes()).expect("it can be written");
     file
 }
 

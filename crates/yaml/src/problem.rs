@@ -48,6 +48,8 @@ impl Display for EscapedText<'_> {
 }
 
 /// Returns whether a reader cannot see the character: control characters, separators, marks that reorder text.
-pub(crate) fn is_unprintable(c: char) -> bool {
-    !emcee_core::text::is_visible(c)
+fn is_unprintable(c: char) -> bool {
+    // `escape_debug` gives a backslash and the character for quotes, and `\u{…}` for characters that are not
+    // printable.
+    c.is_control() || c.escape_debug().len() > 2
 }

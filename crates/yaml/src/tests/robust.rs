@@ -47,7 +47,7 @@ const PATHOLOGICAL: [&str; 34] = [
     "x: |\n",
 ];
 
-const SAMPLE: &str = include_str!("../../../tests/manifest/everything.yaml");
+const SAMPLE: &str = include_str!("everything.yaml");
 
 #[test]
 fn bombs_are_refused() {

@@ -1,4 +1,33 @@
-//! Reads YAML and JSON files and records the line of every field.
+//! Reads Kubernetes objects from YAML and JSON files, and records the line of every field.
+//!
+//! ```
+//! let text = "\
+//! apiVersion: v1
+//! kind: Service
+//! metadata: {name: web, labels: {debug: no}}
+//! spec:
+//!   type: ClusterIP
+//! ---
+//! kind: [broken
+//! ---
+//! apiVersion: v1
+//! kind: ConfigMap
+//! ";
+//! let loaded = emcee_yaml::read_text("web.yaml", text.as_bytes());
+//!
+//! // The valid document, with the line of each field and the types of kubectl.
+//! let service = &loaded.documents[0];
+//! assert_eq!(service.object_name(), "Service web");
+//! assert_eq!(service.line_of("spec.type"), 5);
+//! assert_eq!(service.value["metadata"]["labels"]["debug"], false);
+//!
+//! // Every problem of the others. The broken document does not hide the one after it.
+//! let problems: Vec<_> = loaded.problems.iter().map(ToString::to_string).collect();
+//! assert!(problems[0].starts_with("web.yaml:"));
+//! assert_eq!(problems[1], "web.yaml:9: ConfigMap: metadata.name: is missing (every object needs a name)");
+//! ```
+//!
+//! # How it works
 //!
 //! ```text
 //! paths ── files ──► text ── parse ──► nodes with lines ── document ──► ManifestDocument | FileProblem
@@ -36,7 +65,6 @@ pub use document::{DuplicateObject, ManifestDocument, find_duplicates};
 pub use files::UnreadableFile;
 pub use located_value::LocatedValue;
 pub use problem::FileProblem;
-pub(crate) use problem::is_unprintable;
 pub use write::{YamlWriteError, to_yaml};
 
 /// Size of the largest file that is read, in bytes. The API server refuses objects of a tenth of this size.

@@ -172,7 +172,7 @@ impl DocumentCollector<'_> {
                     name,
                     value,
                     lines,
-                })
+                });
             }
             Err(faults) => self.refuse_all(&value, &lines, faults),
         }

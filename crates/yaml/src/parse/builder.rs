@@ -11,7 +11,7 @@ use serde_json::Value;
 use serde_saphyr::granit_parser::{Event, Parser, ScalarStyle, Span, StrInput, StructureStyle, Tag};
 
 use super::{ParsedDocument, TextPart, syntax_error};
-use crate::yaml::{
+use crate::{
     MAX_BYTES, MAX_DEPTH, MAX_NODES,
     fault::{DocumentFault, LocatedFault, MAX_FAULTS},
     node::{MapEntry, NodeContent, YamlNode},
@@ -369,10 +369,10 @@ impl<'t, 's> DocumentBuilder<'t, 's> {
             match &open.content {
                 // The item that is being read has the index of the number of items before it.
                 OpenContent::List(items) => {
-                    write!(path, "[{}]", items.len()).expect("writing to a String cannot fail")
+                    write!(path, "[{}]", items.len()).expect("writing to a String cannot fail");
                 }
                 OpenContent::Map(OpenMap { pending: Some(PendingKey::Field(key, _)), .. }) => {
-                    push_key(&mut path, key)
+                    push_key(&mut path, key);
                 }
                 OpenContent::Map(_) => {}
             }
