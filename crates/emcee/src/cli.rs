@@ -33,8 +33,8 @@ use clap::{Parser, Subcommand};
 
 use crate::certs::{self, CertsArgs};
 use crate::console::Console;
+#[cfg(feature = "demo")]
 use crate::demo::{self, DemoArgs};
-use crate::shutdown;
 
 /// Master of ceremonies for Istio multi-mesh: expose services to other meshes, bind theirs.
 #[derive(Parser)]
@@ -50,6 +50,7 @@ enum Command {
     Render(render::RenderArgs),
     Diff(diff::DiffArgs),
     Run(run::RunArgs),
+    #[cfg(feature = "demo")]
     Demo(DemoArgs),
     Status(status::StatusArgs),
     Catalogue(catalogue::CatalogueArgs),
@@ -105,8 +106,9 @@ impl Cli {
             Command::Diff(args) => diff::run(&args, console),
             Command::Run(args) => run::run(&args, console),
             // `demo` and `certs` know no exit status other than success; they fail with an error.
+            #[cfg(feature = "demo")]
             Command::Demo(args) => {
-                demo::run(&args, shutdown::shutdown_requested, console)?;
+                demo::run(&args, crate::shutdown::shutdown_requested, console)?;
                 Ok(ExitStatus::Success)
             }
             Command::Status(args) => status::run(&args, console),

@@ -65,6 +65,7 @@ pub(crate) struct DiscoveryArgs {
 
 impl DiscoveryArgs {
     /// Flags for a mesh that serves discovery at `address`, with all others at their defaults.
+    #[cfg(feature = "demo")]
     pub(crate) fn listening_on(address: SocketAddr) -> Self {
         Self { discovery_address: Some(address), ..Self::default() }
     }
@@ -124,6 +125,7 @@ impl MeshDiscovery {
     }
 
     /// Address that the server listens on; `None` if it does not serve.
+    #[cfg(feature = "demo")]
     pub(crate) fn listen_address(&self) -> Option<SocketAddr> {
         self.listener.as_ref()?.local_addr().ok()
     }

@@ -13,6 +13,7 @@ pub mod certs;
 pub mod cli;
 pub mod cluster;
 pub mod console;
+#[cfg(feature = "demo")]
 mod demo;
 mod discovery;
 pub mod file_mode;

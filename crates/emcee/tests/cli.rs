@@ -14,6 +14,8 @@ mod credentials;
 mod diff;
 #[path = "cli/examples.rs"]
 mod examples;
+// The texts list all commands, so they are those of the default features.
+#[cfg(feature = "demo")]
 #[path = "cli/help.rs"]
 mod help;
 #[path = "cli/names.rs"]
