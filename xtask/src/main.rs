@@ -4,6 +4,7 @@
 mod bed;
 mod bench;
 mod command;
+mod fuzz;
 mod proof;
 mod test;
 

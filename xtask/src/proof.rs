@@ -1,4 +1,4 @@
-//! `cargo xtask proof`: experiments that need a long run with the release build.
+//! `cargo xtask proof`: experiments that take long.
 
 use std::fs;
 use std::process::{Command, ExitCode};
@@ -8,12 +8,22 @@ use anyhow::Result;
 
 use crate::bed;
 use crate::command::{cargo, output_of, run as run_command};
+use crate::fuzz;
 
 /// The proof to run.
 #[derive(clap::Subcommand)]
 pub(crate) enum ProofCommand {
     /// Attack Emcee from the network: probes, another relationship's changes, memory. Writes docs/proofs/attacks.md.
     Attacks(AttacksArgs),
+    /// Run the fuzz targets for longer than the step `fuzz` of `cargo xtask test` does.
+    Fuzz(FuzzArgs),
+}
+
+#[derive(clap::Args)]
+pub(crate) struct FuzzArgs {
+    /// Time for new inputs of each target, after its corpus.
+    #[arg(long, default_value_t = 600)]
+    seconds: u32,
 }
 
 #[derive(clap::Args)]
@@ -38,8 +48,11 @@ value without the attack (or below 50 ms), and if memory stays below 256 MiB.
 
 /// Runs the proof. Writes the page if every check holds.
 pub(crate) fn run(args: &ProofCommand) -> ExitCode {
-    let ProofCommand::Attacks(attacks) = args;
-    match attacks.run() {
+    let result = match args {
+        ProofCommand::Attacks(attacks) => attacks.run(),
+        ProofCommand::Fuzz(args) => fuzz::check(args.seconds),
+    };
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
+use crate::bed;
 use crate::command::{cache_folder, cargo, output_of, run, run_within};
 
 /// Pinned, so that a new release cannot make an old commit fail.
@@ -33,6 +34,12 @@ pub(super) fn check() -> Result<()> {
         command
     };
     run(&mut deny(&["check", "bans", "licenses", "sources"]))?;
+    // The fuzz targets are another workspace, with a lock file of its own.
+    let root = bed::workspace_root()?;
+    let mut deny_fuzz = Command::new(&tool);
+    deny_fuzz.arg("--locked").arg("--manifest-path").arg(root.join("fuzz/Cargo.toml"));
+    deny_fuzz.arg("check").arg("--config").arg(root.join("deny.toml"));
+    run(deny_fuzz.args(["bans", "licenses", "sources"]))?;
     check_if_fetched(
         || run_within(&mut deny(&["fetch", "db"]), FETCH_TIMEOUT),
         || run(&mut deny(&["check", "--disable-fetch", "advisories"])),

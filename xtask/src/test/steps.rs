@@ -1,4 +1,5 @@
-//! The steps. Two rules keep them fast: no step sets `RUSTFLAGS`, because a change of them rebuilds every dependency; and
+//! The steps. Two rules keep them fast: no step sets `RUSTFLAGS`, because a change of them rebuilds every dependency (`fuzz`
+//! has a target folder of its own); and
 //! steps that share artefacts (clippy, alone, doc) follow each other.
 
 use anyhow::{Context, Result};
@@ -11,6 +12,7 @@ use super::static_binary;
 use super::test_counts::TestCounts;
 use crate::bed;
 use crate::command::{cargo, output_of, run, run_with_lines};
+use crate::fuzz;
 
 /// A step of `cargo xtask test`.
 pub(super) struct Step {
@@ -18,6 +20,9 @@ pub(super) struct Step {
     pub(super) about: &'static str,
     pub(super) run: fn(&mut TestCounts) -> Result<()>,
 }
+
+/// Time for new inputs of each fuzz target, in seconds. `cargo xtask proof fuzz` takes longer.
+const FUZZ_SECONDS: u32 = 10;
 
 /// All steps, in the order in which they run.
 ///
@@ -49,6 +54,11 @@ pub(super) const STEPS: &[Step] = &[
     },
     Step { name: "test", about: "all tests of the workspace", run: run_tests },
     Step {
+        name: "fuzz",
+        about: "the fuzz targets find no fault in their corpora, and none in ten seconds each",
+        run: |_| fuzz::check(FUZZ_SECONDS),
+    },
+    Step {
         name: "static",
         about: "the program of the image builds, and is static",
         run: |_| static_binary::check(),
@@ -62,7 +72,9 @@ pub(super) const STEPS: &[Step] = &[
 ];
 
 fn check_format() -> Result<()> {
-    run(&mut cargo(&["fmt", "--all", "--check"]))
+    run(&mut cargo(&["fmt", "--all", "--check"]))?;
+    // The fuzz targets are another workspace.
+    run(&mut cargo(&["fmt", "--check", "--manifest-path", "fuzz/Cargo.toml"]))
 }
 
 fn check_lints() -> Result<()> {
