@@ -2,6 +2,22 @@
 //!
 //! This crate has only types: the fields of each object, and its form in JSON, protobuf and `kubectl
 //! explain`. The crate `emcee-core` interprets them.
+//!
+//! ```
+//! use emcee_api::ServiceExposition;
+//! use serde_json::json;
+//!
+//! let object = json!({
+//!     "apiVersion": "mm.ibm.istio.io/v1",
+//!     "kind": "ServiceExposition",
+//!     "metadata": {"name": "reviews", "namespace": "default"},
+//!     "spec": {"name": "reviews", "port": 9080, "mesh_fed_config_selector": {"fed-config": "blue"}},
+//! });
+//! let exposition: ServiceExposition = serde_json::from_value(object)?;
+//! assert_eq!(exposition.spec.port, 9080);
+//! assert_eq!(exposition.spec.alias, None);
+//! # Ok::<(), serde_json::Error>(())
+//! ```
 
 pub mod condition;
 pub mod istio;
@@ -31,6 +47,12 @@ pub const VERSION: &str = "v1";
 pub const API_VERSION: &str = "mm.ibm.istio.io/v1";
 
 /// Returns the custom resource definitions, in the order of the documentation.
+///
+/// ```
+/// let definitions = emcee_api::custom_resource_definitions();
+/// let kinds: Vec<_> = definitions.iter().map(|definition| &*definition.spec.names.kind).collect();
+/// assert_eq!(kinds, ["MeshFedConfig", "ServiceExposition", "ServiceBinding"]);
+/// ```
 pub fn custom_resource_definitions() -> Vec<CustomResourceDefinition> {
     vec![MeshFedConfig::crd(), ServiceExposition::crd(), ServiceBinding::crd()]
 }

@@ -17,6 +17,18 @@ pub struct FieldDifference {
 
 /// Returns the fields in which two objects differ, sorted. Only leaves are listed: an added object is listed as its
 /// fields.
+///
+/// ```
+/// use emcee_core::diff::diff_objects;
+/// use serde_json::json;
+///
+/// let old = json!({"spec": {"hosts": ["a.example"], "resolution": "DNS"}});
+/// let new = json!({"spec": {"hosts": ["b.example"], "resolution": "DNS"}});
+/// let differences = diff_objects(&old, &new);
+/// assert_eq!(differences.len(), 1);
+/// assert_eq!(differences[0].field, "spec.hosts[0]");
+/// assert_eq!(differences[0].new, Some(json!("b.example")));
+/// ```
 pub fn diff_objects(old: &Value, new: &Value) -> Vec<FieldDifference> {
     let mut found = Vec::new();
     collect_changes("", Some(old), Some(new), &mut found);

@@ -31,6 +31,16 @@ impl fmt::Display for Host {
 }
 
 /// Host and port to which a client can connect.
+///
+/// ```
+/// use emcee_core::endpoint::Endpoint;
+///
+/// let endpoint: Endpoint = "[2001:db8::7]:15443".parse()?;
+/// assert_eq!(endpoint.port, 15443);
+/// assert_eq!(endpoint.to_string(), "[2001:db8::7]:15443");
+/// assert!("2001:db8::7:15443".parse::<Endpoint>().is_err(), "an IPv6 address needs brackets");
+/// # Ok::<(), emcee_core::endpoint::EndpointError>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Endpoint {
     /// IP address or host name.

@@ -20,6 +20,14 @@ const MAX_OWNER_NAME: usize = 26;
 
 /// Returns the inter-mesh server name of an exposed service: the SNI, and in BOUNDARY also the authority between the
 /// gateways.
+///
+/// ```
+/// use emcee_core::names::{parse_server_name, server_name};
+///
+/// let name = server_name("reviews", "default", "blue");
+/// assert_eq!(name, "reviews.default.blue.emcee.internal");
+/// assert_eq!(parse_server_name(&name), Some(["reviews", "default", "blue"]));
+/// ```
 pub fn server_name(exposed_name: &str, namespace: &str, relationship: &str) -> String {
     [exposed_name, namespace, relationship, EMCEE_DOMAIN].join(".")
 }

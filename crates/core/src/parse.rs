@@ -39,6 +39,27 @@ pub fn read_fed_config(object: &Value) -> Result<FedConfig, Vec<ResourceProblem>
 
 /// Reads a ServiceExposition.
 ///
+/// ```
+/// use emcee_core::parse::read_exposition;
+/// use serde_json::json;
+///
+/// let mut object = json!({
+///     "apiVersion": "mm.ibm.istio.io/v1",
+///     "kind": "ServiceExposition",
+///     "metadata": {"name": "reviews", "namespace": "default"},
+///     "spec": {"name": "reviews", "port": 9080, "mesh_fed_config_selector": {"fed-config": "blue"}},
+/// });
+/// let exposition = read_exposition(&object).expect("it is valid");
+/// assert_eq!(exposition.identity.key.to_string(), "default/reviews");
+///
+/// // An invalid object results in all of its problems, each with its field.
+/// object["spec"]["port"] = json!(99_999);
+/// object["spec"]["name"] = json!("not a name");
+/// let problems = read_exposition(&object).expect_err("two fields are invalid");
+/// let fields: Vec<_> = problems.iter().map(|problem| &*problem.field).collect();
+/// assert_eq!(fields, ["spec.name", "spec.port"]);
+/// ```
+///
 /// # Errors
 /// Returns all problems of the object.
 pub fn read_exposition(object: &Value) -> Result<Exposition, Vec<ResourceProblem>> {

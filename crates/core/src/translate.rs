@@ -43,6 +43,51 @@ use queue::UnitQueue;
 pub use unit::Unit;
 
 /// A translation that applies changes to its inputs incrementally.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use emcee_core::inputs::{InputChange, InputCoverage, TranslationSettings};
+/// use emcee_core::key::ObjectKey;
+/// use emcee_core::parse::{read_binding, read_fed_config};
+/// use emcee_core::translate::{Translation, Unit};
+/// use serde_json::json;
+///
+/// let relationship = json!({
+///     "apiVersion": "mm.ibm.istio.io/v1",
+///     "kind": "MeshFedConfig",
+///     "metadata": {"name": "yellow", "namespace": "yellow", "labels": {"fed-config": "yellow"}},
+///     "spec": {"mode": "FLAT"},
+/// });
+/// let binding = json!({
+///     "apiVersion": "mm.ibm.istio.io/v1",
+///     "kind": "ServiceBinding",
+///     "metadata": {"name": "ratings", "namespace": "shop"},
+///     "spec": {
+///         "name": "ratings",
+///         "namespace": "shop",
+///         "port": 9080,
+///         "endpoints": ["203.0.113.7:9080"],
+///         "mesh_fed_config_selector": {"fed-config": "yellow"},
+///     },
+/// });
+/// let (config_key, binding_key) = (ObjectKey::new("yellow", "yellow"), ObjectKey::new("shop", "ratings"));
+/// let settings = TranslationSettings { coverage: InputCoverage::Partial, ..Default::default() };
+/// let mut translation = Translation::from_changes(
+///     settings,
+///     [
+///         InputChange::FedConfig(config_key, Some(read_fed_config(&relationship).map(Arc::new))),
+///         InputChange::Binding(binding_key.clone(), Some(read_binding(&binding).map(Arc::new))),
+///     ],
+/// );
+/// let verdict = translation.verdict(&Unit::ServiceBinding(binding_key.clone())).expect("it was translated");
+/// assert!(verdict.is_accepted(), "{verdict:?}");
+/// assert!(!translation.objects().is_empty());
+///
+/// // A change runs only the units that it affects. Without the binding, its objects are gone.
+/// translation.update([InputChange::Binding(binding_key.clone(), None)]);
+/// assert!(translation.objects_of(&Unit::ServiceBinding(binding_key)).is_empty());
+/// ```
 #[derive(Debug)]
 pub struct Translation {
     inputs: Inputs,

@@ -72,6 +72,32 @@ struct ServiceExtension {
 }
 
 /// Builds the document for `peer` of `relationship` from its announcements. Each of them has a key of its own.
+///
+/// ```
+/// use emcee_discovery::openapi::{build_document, read};
+/// # use emcee_core::catalogue::Announcement;
+/// # use emcee_core::key::ObjectKey;
+/// # use emcee_core::mode::Mode;
+/// # use emcee_core::protocol::Protocol;
+/// let announcement = Announcement {
+///     key: ObjectKey::new("shop", "reviews"),
+///     mode: Mode::Boundary,
+///     server_name: "reviews.shop.blue.emcee.internal".to_owned(),
+///     protocol: Protocol::Http,
+///     port: 9080,
+///     endpoints: vec!["203.0.113.7:15443".parse().expect("an endpoint")],
+///     identities: Vec::new(),
+///     trust_domain: "m2.example".to_owned(),
+///     root_hash: None,
+/// };
+/// let document = build_document("blue", "m1", std::slice::from_ref(&announcement));
+/// let json = serde_json::to_value(&document)?;
+/// assert_eq!(json["paths"]["/shop/reviews"]["x-emcee"]["port"], 9080);
+///
+/// let catalogue = read(&json).expect("its own document is valid");
+/// assert_eq!(catalogue.announcements, [announcement]);
+/// # Ok::<(), serde_json::Error>(())
+/// ```
 pub fn build_document(relationship: &str, peer: &str, announcements: &[Announcement]) -> OpenApiDocument {
     let path = |announcement: &Announcement| {
         (format!("/{}", announcement.key), PathItem::from_announcement(announcement))

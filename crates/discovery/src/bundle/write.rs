@@ -15,6 +15,34 @@ use crate::wire;
 
 /// Converts a bundle to EndpointSlices, in the order of its announcements.
 ///
+/// ```
+/// use emcee_discovery::bundle::{Bundle, read, write};
+/// # use emcee_core::catalogue::Announcement;
+/// # use emcee_core::key::ObjectKey;
+/// # use emcee_core::mode::Mode;
+/// # use emcee_core::protocol::Protocol;
+/// let announcement = Announcement {
+///     key: ObjectKey::new("shop", "reviews"),
+///     mode: Mode::Boundary,
+///     server_name: "reviews.shop.blue.emcee.internal".to_owned(),
+///     protocol: Protocol::Http,
+///     port: 9080,
+///     endpoints: vec!["203.0.113.7:15443".parse().expect("an endpoint")],
+///     identities: Vec::new(),
+///     trust_domain: "m2.example".to_owned(),
+///     root_hash: None,
+/// };
+/// let bundle = Bundle {
+///     relationship: "blue".to_owned(),
+///     mesh: Some("m2".to_owned()),
+///     exported_at: "2026-11-25T08:00:00Z".parse().expect("a time"),
+///     announcements: vec![announcement],
+/// };
+/// let slices = write(&bundle).expect("every mesh accepts it");
+/// assert_eq!(slices[0]["kind"], "EndpointSlice");
+/// assert_eq!(read(&slices), Ok(bundle));
+/// ```
+///
 /// # Errors Returns an error for each announcement that every mesh would reject.
 pub fn write(bundle: &Bundle) -> Result<Vec<Value>, Vec<BundleWriteError>> {
     let (mut objects, mut errors) = (Vec::new(), Vec::new());

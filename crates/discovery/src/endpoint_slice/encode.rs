@@ -44,6 +44,35 @@ pub enum SliceEncodeError {
 }
 
 /// Encodes an announcement as resources, in the order of their [`SliceName`]s. [`decode_slice`] accepts each of them.
+///
+/// ```
+/// use emcee_discovery::endpoint_slice::{decode_slice, encode_announcement};
+/// use emcee_discovery::wire::XdsResource;
+/// use prost::Message as _;
+/// # use emcee_core::catalogue::Announcement;
+/// # use emcee_core::key::ObjectKey;
+/// # use emcee_core::mode::Mode;
+/// # use emcee_core::protocol::Protocol;
+/// let announcement = Announcement {
+///     key: ObjectKey::new("shop", "reviews"),
+///     mode: Mode::Boundary,
+///     server_name: "reviews.shop.blue.emcee.internal".to_owned(),
+///     protocol: Protocol::Http,
+///     port: 9080,
+///     endpoints: vec!["203.0.113.7:15443".parse().expect("an endpoint")],
+///     identities: Vec::new(),
+///     trust_domain: "m2.example".to_owned(),
+///     root_hash: None,
+/// };
+/// // One resource for each address type.
+/// let resources = encode_announcement(&announcement)?;
+/// assert_eq!(&*resources[0].name, "shop/reviews/IPv4");
+///
+/// let resource = XdsResource::decode(resources[0].bytes.clone()).expect("a resource");
+/// let slice = decode_slice(&resource)?;
+/// assert_eq!(slice.attributes.to_announcement(slice.name.key, slice.endpoints), announcement);
+/// # Ok::<(), emcee_discovery::endpoint_slice::SliceEncodeError>(())
+/// ```
 pub fn encode_announcement(announcement: &Announcement) -> Result<Vec<EncodedResource>, SliceEncodeError> {
     if let Some(identity) = announcement.identities.iter().find(|identity| identity.contains(',')) {
         return Err(SliceEncodeError::Comma(identity.clone()));
