@@ -16,7 +16,9 @@
 
 pub mod apiserver;
 pub mod certs;
+pub mod metrics;
 pub mod objects;
+pub mod spans;
 
 /// Everything that most tests need.
 pub mod prelude {
