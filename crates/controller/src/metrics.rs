@@ -16,17 +16,18 @@ pub struct Metrics {
     writes: Family<WriteLabels, Counter>,
     write_duration: Histogram,
     watch_failures: Family<KindLabels, Counter>,
+    watch_relists: Family<KindLabels, Counter>,
     resources: Family<ResourceLabels, Gauge>,
     certificate_expiry: Family<RelationshipLabels, Gauge>,
     leader: Gauge,
-    waiting_writes: Gauge,
+    write_queue_depth: Gauge,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct WriteLabels {
-    step: &'static str,
+    operation: &'static str,
     kind: &'static str,
-    outcome: &'static str,
+    result: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -59,17 +60,19 @@ impl Metrics {
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self::unregistered();
         let clone = metrics.clone();
-        registry.register("writes", "Writes to the API server", clone.writes);
-        let help = "Duration of a write in seconds";
+        registry.register("writes", "Requests that write an object, or read it before a write", clone.writes);
+        let help = "Duration of these requests in seconds";
         registry.register("write_duration_seconds", help, clone.write_duration);
         let help = "Failures of watches, which are retried";
         registry.register("watch_failures", help, clone.watch_failures);
+        let help = "Lists that watches made again";
+        registry.register("watch_relists", help, clone.watch_relists);
         let help = "User resources by readiness and reason";
         registry.register("resources", help, clone.resources);
         let help = "Expiry of the certificate that a relationship uses, or of its CA, as Unix time";
-        registry.register("certificate_end_seconds", help, clone.certificate_expiry);
+        registry.register("certificate_expiry_timestamp_seconds", help, clone.certificate_expiry);
         registry.register("leader", "Whether this replica is the leader", clone.leader);
-        registry.register("waiting_writes", "Writes that wait in the queue", clone.waiting_writes);
+        registry.register("write_queue_depth", "Writes that wait in the queue", clone.write_queue_depth);
         metrics
     }
 
@@ -80,21 +83,37 @@ impl Metrics {
             // From 1 ms to 33 s.
             write_duration: Histogram::new(exponential_buckets(0.001, 2.0, 16)),
             watch_failures: Family::default(),
+            watch_relists: Family::default(),
             resources: Family::default(),
             certificate_expiry: Family::default(),
             leader: Gauge::default(),
-            waiting_writes: Gauge::default(),
+            write_queue_depth: Gauge::default(),
         }
     }
 
-    pub(crate) fn record_write(&self, step: &'static str, kind: &'static str, done: bool, seconds: f64) {
-        let outcome = if done { "done" } else { "failed" };
-        self.writes.get_or_create(&WriteLabels { step, kind, outcome }).inc();
+    pub(crate) fn record_write(
+        &self,
+        operation: &'static str,
+        kind: &'static str,
+        is_success: bool,
+        seconds: f64,
+    ) {
+        let result = if is_success { "success" } else { "error" };
+        self.writes.get_or_create(&WriteLabels { operation, kind, result }).inc();
         self.write_duration.observe(seconds);
     }
 
     pub(crate) fn record_watch_failure(&self, kind: &'static str) {
         self.watch_failures.get_or_create(&KindLabels { kind }).inc();
+    }
+
+    pub(crate) fn record_relist(&self, kind: &'static str) {
+        self.watch_relists.get_or_create(&KindLabels { kind }).inc();
+    }
+
+    #[cfg(test)]
+    pub(crate) fn relist_count(&self, kind: &'static str) -> u64 {
+        self.watch_relists.get_or_create(&KindLabels { kind }).get()
     }
 
     /// Moves a resource from one readiness to another.
@@ -131,8 +150,8 @@ impl Metrics {
         self.leader.set(i64::from(leads));
     }
 
-    pub(crate) fn set_waiting_writes(&self, waiting: usize) {
-        self.waiting_writes.set(i64::try_from(waiting).unwrap_or(i64::MAX));
+    pub(crate) fn set_write_queue_depth(&self, waiting: usize) {
+        self.write_queue_depth.set(i64::try_from(waiting).unwrap_or(i64::MAX));
     }
 }
 
@@ -146,8 +165,9 @@ impl Readiness {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use emcee_testkit::metrics::{documented_metrics, exported_metrics};
 
-    /// The page and the registry list the same metrics.
+    /// The page and the registry list the same metrics, with the same types and labels.
     #[test]
     fn the_reference_page_lists_all_metrics() {
         let mut registry = Registry::with_prefix("emcee");
@@ -161,25 +181,11 @@ mod tests {
             Some(Readiness { ready: true, reason: Reason::Ready }),
         );
         metrics.set_certificate_expiry(&ObjectKey::new("blue", "blue"), Some(Timestamp::UNIX_EPOCH));
+        metrics.record_relist("Gateway");
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &registry).expect("a string takes everything");
-        let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
-        let mut names: Vec<String> = types
-            .map(|line| match line.split_once(' ') {
-                Some((name, "counter")) => format!("`{name}_total`"),
-                Some((name, _)) => format!("`{name}`"),
-                None => line.to_owned(),
-            })
-            .collect();
         let page = include_str!("../../../docs/reference/metrics.md");
-        let mut listed: Vec<String> = page
-            .lines()
-            .filter_map(|line| Some(line.strip_prefix("| ")?.split(' ').next()?.to_owned()))
-            .filter(|word| word.starts_with('`'))
-            .collect();
-        names.sort();
-        listed.sort();
-        assert_eq!(names, listed);
+        assert_eq!(exported_metrics(&text), documented_metrics(page, "Controller"));
     }
 
     #[test]
@@ -190,11 +196,13 @@ mod tests {
             let mut text = String::new();
             prometheus_client::encoding::text::encode(&mut text, &registry)
                 .expect("a string takes everything");
-            text.lines().find(|line| line.starts_with("certificate_end_seconds{")).map(str::to_owned)
+            text.lines()
+                .find(|line| line.starts_with("certificate_expiry_timestamp_seconds{"))
+                .map(str::to_owned)
         };
         let blue = ObjectKey::new("fed", "blue");
         metrics.set_certificate_expiry(&blue, Some(Timestamp::from_second(86400).expect("a time")));
-        let expected = r#"certificate_end_seconds{namespace="fed",name="blue"} 86400"#;
+        let expected = r#"certificate_expiry_timestamp_seconds{namespace="fed",name="blue"} 86400"#;
         assert_eq!(exported_line().as_deref(), Some(expected));
         metrics.set_certificate_expiry(&blue, None);
         assert_eq!(exported_line(), None);

@@ -114,7 +114,11 @@ impl WatchInbox {
                 }
                 WatchEventKind::Synced => {
                     failures.record_success(&(self.set, source));
-                    self.blockers.remove(&source);
+                    // The first list of a watch ends its blocker. All later ones are relists.
+                    let is_relist = self.blockers.remove(&source).is_none();
+                    if let Some(source) = self.source(source).filter(|_| is_relist) {
+                        self.metrics.record_relist(source.kind());
+                    }
                 }
                 WatchEventKind::KindMissing => {
                     self.record_failure(source, KIND_MISSING, failures);
@@ -310,18 +314,18 @@ impl Controller {
             let (client, metrics) = (self.client.clone(), self.metrics.clone());
             self.writes.spawn(async move {
                 debug!(?task, "starting write");
-                let (begun, (step, kind)) = (Instant::now(), write.metric_labels());
+                let (begun, (operation, kind)) = (Instant::now(), write.metric_labels());
                 let span = write.span();
                 // A cancelled request may still have been processed. The retry finds out.
                 let outcome = with_timeout(execute_write(&client, write)).instrument(span).await;
-                metrics.record_write(step, kind, outcome.is_ok(), begun.elapsed().as_secs_f64());
+                metrics.record_write(operation, kind, outcome.is_ok(), begun.elapsed().as_secs_f64());
                 (task, outcome)
             });
         }
         for transition in self.engine.take_transitions() {
             self.record_transition(transition);
         }
-        self.metrics.set_waiting_writes(self.engine.waiting_writes());
+        self.metrics.set_write_queue_depth(self.engine.waiting_writes());
     }
 
     fn on_write_done(
@@ -392,5 +396,27 @@ async fn wait_for_retry(deadline: Option<tokio::time::Instant>) {
     match deadline {
         Some(deadline) => tokio::time::sleep_until(deadline).await,
         None => pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use emcee_testkit::apiserver::ApiServer;
+
+    use super::*;
+    use crate::tests::options;
+
+    #[tokio::test]
+    async fn every_list_after_the_first_is_a_relist() {
+        let (client, metrics) = (ApiServer::new().client(), Metrics::unregistered());
+        let mut inbox = WatchInbox::new(&metrics, |out| WatchSet::for_inputs(&client, &options(), out));
+        let kind = inbox.source(0).expect("a watch").kind();
+        let mut complete_list =
+            || inbox.process_events(vec![WatchEvent { source: 0, kind: WatchEventKind::Synced }]);
+        complete_list();
+        assert_eq!(metrics.relist_count(kind), 0);
+        complete_list();
+        complete_list();
+        assert_eq!(metrics.relist_count(kind), 2);
     }
 }

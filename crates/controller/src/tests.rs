@@ -12,3 +12,5 @@ mod snapshot;
 mod uninstall;
 mod work_slices;
 mod world;
+
+pub(crate) use world::options;

@@ -43,13 +43,13 @@ pub(crate) enum WriteRequest {
 }
 
 impl WriteRequest {
-    /// Returns the action and the kind, for metrics.
+    /// Returns the operation and the kind, for metrics.
     pub(crate) fn metric_labels(&self) -> (&'static str, &'static str) {
         let user = |unit: &Unit| unit.resource().map_or("", |resource| resource.kind);
         match self {
             Self::Create(id, _) | Self::Recreate(id, ..) => ("create", id.kind.as_str()),
             Self::Apply(id, ..) | Self::TakeOver(id, ..) => ("apply", id.kind.as_str()),
-            Self::Get(id) => ("look", id.kind.as_str()),
+            Self::Get(id) => ("get", id.kind.as_str()),
             Self::Delete(id, ..) => ("delete", id.kind.as_str()),
             Self::Status(unit, ..) => ("status", user(unit)),
             Self::Finalizer(unit, ..) => ("finalizer", user(unit)),

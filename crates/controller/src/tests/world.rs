@@ -44,7 +44,7 @@ pub(super) const BINDINGS: &str = "servicebindings.mm.ibm.istio.io";
 pub(super) const GATEWAYS: &str = "gateways.networking.istio.io";
 pub(super) const RULES: &str = "destinationrules.networking.istio.io";
 
-pub(super) fn options() -> ControllerOptions {
+pub(crate) fn options() -> ControllerOptions {
     ControllerOptions {
         namespace: "emcee-system".into(),
         identity: "test".into(),
