@@ -16,7 +16,7 @@ mod peer_task;
 #[cfg(test)]
 mod tests;
 
-pub use connect_error::{ConnectError, UnreachableReason};
+pub use connect_error::{ConnectError, ConnectFailure, UnreachableReason};
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -29,6 +29,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::client_stream::{AnnouncementBudget, AnnouncementEvent, DeltaClientSettings};
+use crate::counters::PeerCounters;
 use crate::peer_ref::PeerRef;
 use crate::tls::TlsRelationships;
 use dial::TcpConnector;
@@ -56,6 +57,8 @@ pub struct PeerTarget {
     pub restored: Vec<Announcement>,
     /// Limit for the announcements of all peers together. `None`: no such limit.
     pub budget: Option<AnnouncementBudget>,
+    /// Counters of the peer.
+    pub counters: Arc<PeerCounters>,
 }
 
 /// A change of the connection to a peer, or of its announcements.

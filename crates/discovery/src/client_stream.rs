@@ -356,6 +356,11 @@ impl DeltaClient {
         self.accepted.announcements().filter(|announcement| announcement.key != discovery_announcement_key())
     }
 
+    /// Returns the number of accepted resources. A service has one or more.
+    pub fn accepted_count(&self) -> usize {
+        self.accepted.count()
+    }
+
     /// Returns the addresses that the peer announces for its own Emcee.
     pub fn discovery_addresses(&self) -> Vec<Endpoint> {
         self.accepted

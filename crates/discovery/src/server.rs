@@ -36,6 +36,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
+use crate::counters::DiscoveryCounters;
 use crate::evicting_slots::client_group;
 use crate::peer_ref::PeerRef;
 use crate::server_stream;
@@ -105,6 +106,7 @@ struct ServerShared {
     limits: ServerLimits,
     handshakes: HandshakeQueue,
     quotas: Arc<PeerQuotas>,
+    counters: Arc<DiscoveryCounters>,
 }
 
 impl XdsServer {
@@ -114,10 +116,11 @@ impl XdsServer {
         cache: Arc<SharedCache>,
         relationships: watch::Receiver<Arc<TlsRelationships>>,
         limits: ServerLimits,
+        counters: Arc<DiscoveryCounters>,
     ) -> Self {
         let handshakes = HandshakeQueue::new(limits.max_handshakes, limits.handshake_timeout);
         let admission = Arc::new(PeerQuotas::new(limits));
-        Self(Arc::new(ServerShared { cache, relationships, limits, handshakes, quotas: admission }))
+        Self(Arc::new(ServerShared { cache, relationships, limits, handshakes, quotas: admission, counters }))
     }
 
     /// Connected peers, and the resources that they reject.

@@ -137,6 +137,11 @@ impl DeltaServerStream {
         self.acks.in_flight()
     }
 
+    /// Returns the numbers of ACKs and NACKs that have answered a response.
+    pub fn answer_counts(&self) -> (u64, u64) {
+        self.acks.answer_counts()
+    }
+
     /// Returns the names of refused resources with the reasons. Their number is bounded.
     pub fn nacked_resources(&self) -> impl Iterator<Item = (&str, &str)> {
         self.acks.nacked_resources()

@@ -5,6 +5,8 @@
     reason = "shared helpers are test code too, but clippy recognises only the tests themselves"
 )]
 
+#[path = "transport/counters.rs"]
+mod counters;
 #[path = "transport/flapping.rs"]
 mod flapping;
 #[path = "transport/floods.rs"]

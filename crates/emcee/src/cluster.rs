@@ -15,7 +15,6 @@ use emcee_controller::{Controller, ControllerOptions, Metrics, NamespaceScope, N
 use emcee_core::inputs::TranslationSettings;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
-use prometheus_client::registry::Registry;
 use tokio::task::JoinSet;
 use tracing::info;
 
@@ -23,6 +22,7 @@ use crate::admin::{self, AdminState, PortArgs};
 use crate::cli::common_args::MeshSettings;
 use crate::discovery::{DiscoveryArgs, DiscoveryChannels, MeshDiscovery};
 use crate::mcp::McpArgs;
+use crate::metrics::{self, DiscoveryMetrics, WebhookMetrics};
 use crate::shutdown;
 use crate::webhook::{self, WebhookOptions};
 
@@ -150,17 +150,20 @@ pub(crate) async fn run_controller(
 ) -> anyhow::Result<()> {
     let client = args.connect.build_client().await?;
     let options = controller_options(args, mesh_settings);
-    let mut registry = Registry::with_prefix("emcee");
-    let metrics = Metrics::register(&mut registry);
+    let mut registry = metrics::new_registry();
+    let controller_metrics = Metrics::register(&mut registry);
+    let discovery_metrics = DiscoveryMetrics::register(&mut registry);
+    let webhook_metrics = WebhookMetrics::register(&mut registry);
+    let mcp_counters = metrics::register_mcp(&mut registry);
     let (namespace, identity) = (options.namespace.clone(), options.identity.clone());
-    let mut controller = Controller::new(client.clone(), options, metrics);
+    let mut controller = Controller::new(client.clone(), options, controller_metrics);
     let state = AdminState { registry: Arc::new(registry), health: Arc::new(controller.health()) };
     let (mut ports, opened) = args.admin.open_ports(&state).await?;
     for opened in opened {
         info!("{opened}");
     }
-    open_webhook(args, client.clone(), &mut ports).await?;
-    let discovery = MeshDiscovery::open(&args.discovery).await?;
+    open_webhook(args, client.clone(), webhook_metrics, &mut ports).await?;
+    let discovery = MeshDiscovery::open(&args.discovery, discovery_metrics).await?;
     let mcp = args.mcp.open().await?;
     // Last step that needs a working setup: a replica that takes the Lease and then fails to start would keep the
     // others from writing until the Lease expires.
@@ -168,7 +171,7 @@ pub(crate) async fn run_controller(
     let counterpart =
         controller.take_discovery_handle().context("the discovery link has been taken already")?;
     if let Some(mcp) = mcp {
-        ports.spawn(mcp.run(counterpart.mcp_objects));
+        ports.spawn(mcp.run(counterpart.mcp_objects, mcp_counters));
     }
     let ends = DiscoveryChannels {
         updates: counterpart.catalogue_updates,
@@ -189,12 +192,17 @@ pub(crate) async fn run_controller(
 }
 
 /// Serves the admission webhook in a task of `ports`, if it has an address.
-async fn open_webhook(args: &ClusterArgs, client: Client, ports: &mut JoinSet<()>) -> anyhow::Result<()> {
+async fn open_webhook(
+    args: &ClusterArgs,
+    client: Client,
+    metrics: WebhookMetrics,
+    ports: &mut JoinSet<()>,
+) -> anyhow::Result<()> {
     let Some(address) = args.webhook_address else { return Ok(()) };
     let listener = admin::bind_listener(address).await?;
     let options = WebhookOptions::for_namespace(&own_namespace(args.namespace.as_deref()));
     ports.spawn(async move {
-        if let Err(error) = webhook::serve(listener, client, options, std::future::pending()).await {
+        if let Err(error) = webhook::serve(listener, client, options, metrics, std::future::pending()).await {
             tracing::error!("admission webhook stopped: {error:#}");
         }
     });

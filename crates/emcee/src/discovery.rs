@@ -23,12 +23,13 @@ use emcee_core::catalogue::CatalogueUpdate;
 use emcee_core::endpoint::Endpoint;
 use emcee_core::inputs::InputChange;
 use emcee_discovery::client_stream::AnnouncementBudget;
-use emcee_discovery::server::{ServerLimits, SharedCache, XdsServer};
+use emcee_discovery::server::{ServerLimits, XdsServer};
 use ipnet::IpNet;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
+use crate::metrics::DiscoveryMetrics;
 use peers::PeerSubscriptions;
 use publisher::Publisher;
 use relationships::OpenRelationships;
@@ -98,6 +99,7 @@ pub(crate) struct MeshDiscovery {
     publisher: Publisher,
     relationships: OpenRelationships,
     peers: PeerSubscriptions,
+    metrics: DiscoveryMetrics,
 }
 
 impl MeshDiscovery {
@@ -105,22 +107,29 @@ impl MeshDiscovery {
     ///
     /// # Errors
     /// The address cannot be bound.
-    pub(crate) async fn open(args: &DiscoveryArgs) -> anyhow::Result<Self> {
+    pub(crate) async fn open(args: &DiscoveryArgs, metrics: DiscoveryMetrics) -> anyhow::Result<Self> {
         let listener = match args.discovery_address {
             Some(address) => Some(crate::admin::bind_listener(address).await?),
             None => None,
         };
-        let announcer = Arc::new(SharedCache::new());
+        let announcer = Arc::clone(&metrics.cache);
+        let counters = Arc::clone(&metrics.counters);
         let relationships = OpenRelationships::default();
-        let server =
-            XdsServer::new(Arc::clone(&announcer), relationships.subscribe(), ServerLimits::default());
-        let subscriptions = PeerSubscriptions::new(relationships.subscribe(), args.announcement_budget());
+        let server = XdsServer::new(
+            Arc::clone(&announcer),
+            relationships.subscribe(),
+            ServerLimits::default(),
+            Arc::clone(&counters),
+        );
+        let subscriptions =
+            PeerSubscriptions::new(relationships.subscribe(), args.announcement_budget(), counters);
         Ok(Self {
             server,
             listener,
             publisher: Publisher::new(announcer, args.discovery_advertise.clone()),
             relationships,
             peers: subscriptions,
+            metrics,
         })
     }
 
@@ -202,6 +211,8 @@ impl MeshDiscovery {
         for published in batch {
             match published {
                 CatalogueUpdate::PeerPolicy(fed_config, policy) => {
+                    // Before a connection can open, as those of a peer without counters are not counted.
+                    self.metrics.set_policy(&fed_config, policy.as_deref());
                     // TLS first: the subscriptions look the relationship's certificate up when they connect.
                     self.relationships.set_policy(&fed_config, policy.as_deref());
                     self.publisher.set_policy(&fed_config, policy.clone());

@@ -22,6 +22,7 @@ pub mod inputs;
 pub mod install;
 mod logging;
 mod mcp;
+pub mod metrics;
 mod shutdown;
 mod text_table;
 pub mod webhook;

@@ -3,11 +3,13 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
 use emcee_core::plan::GeneratedObject;
+use emcee_discovery::counters::McpCounters;
 use emcee_discovery::mcp::{McpServerTls, McpSnapshot, McpStore, serve};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -86,12 +88,16 @@ impl McpArgs {
 
 impl McpServer {
     /// Serves `objects` from their first change on. Runs until the future is dropped or the server fails.
-    pub(crate) async fn run(self, objects: watch::Receiver<Vec<GeneratedObject>>) {
+    pub(crate) async fn run(
+        self,
+        objects: watch::Receiver<Vec<GeneratedObject>>,
+        counters: Arc<McpCounters>,
+    ) {
         let mut store = McpStore::default();
         let (snapshot, snapshots) = watch::channel(store.snapshot());
         // New connections use the certificate that is current when they arrive.
         let tls = self.files.as_ref().map(|files| files.tls.subscribe());
-        let serving = serve(self.listener, snapshots, tls, std::future::pending());
+        let serving = serve(self.listener, snapshots, tls, counters, std::future::pending());
         tokio::select! {
             served = serving => if let Err(error) = served {
                 warn!(%error, "mcp server failed");

@@ -7,7 +7,7 @@ pub mod review;
 mod tls;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Bytes;
@@ -23,8 +23,10 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
+use tracing::{Instrument as _, Span, debug, field, info_span};
 
 use crate::http_server::{self, PortLimits};
+use crate::metrics::{ReviewResult, WebhookMetrics};
 
 /// HTTP path of admission reviews.
 pub const PATH: &str = "/validate";
@@ -77,6 +79,7 @@ pub async fn serve(
     listener: TcpListener,
     client: Client,
     options: WebhookOptions,
+    metrics: WebhookMetrics,
     end: impl Future<Output = ()> + Send,
 ) -> anyhow::Result<()> {
     let served = Arc::default();
@@ -84,15 +87,25 @@ pub async fn serve(
     let manager = cert_manager::CertManager::new(client, options, served);
     // Both run in one task: the manager issues the certificate that the server uses, and it never returns.
     tokio::select! {
-        () = http_server::serve(listener, Some(tls), router(), PortLimits::WEBHOOK, end) => Ok(()),
+        () = http_server::serve(listener, Some(tls), router(metrics), PortLimits::WEBHOOK, end) => Ok(()),
         never = manager.run() => match never {},
     }
 }
 
 /// Returns the router that answers reviews at [`PATH`].
-pub fn router() -> Router {
+pub fn router(metrics: WebhookMetrics) -> Router {
     let limit = DefaultBodyLimit::max(PortLimits::WEBHOOK.max_body_bytes);
-    Router::new().route(PATH, post(handle_review)).layer(limit).with_state(ReviewQueues::default())
+    Router::new()
+        .route(PATH, post(handle_review))
+        .layer(limit)
+        .with_state(ReviewState { queues: ReviewQueues::default(), metrics })
+}
+
+/// State of the router.
+#[derive(Clone, Debug)]
+struct ReviewState {
+    queues: ReviewQueues,
+    metrics: WebhookMetrics,
 }
 
 /// Queues for small and large reviews. Reviews run on blocking threads, because probes, peers and watches need the
@@ -129,8 +142,10 @@ impl ReviewQueue {
         let admission = Arc::clone(&self.admitted).try_acquire_owned().ok()?;
         let answer = async {
             let permit = Arc::clone(&self.running).acquire_owned().await.ok()?;
+            // A blocking thread does not inherit the span of the task.
+            let span = Span::current();
             let work = spawn_blocking(move || {
-                let answer = review::answer_review(&body);
+                let answer = span.in_scope(|| review::answer_in_span(&body, &span));
                 // Release the permits here and not after `await`: a blocking thread cannot be cancelled, so after
                 // the timeout it still uses the CPU.
                 drop((permit, admission));
@@ -142,20 +157,38 @@ impl ReviewQueue {
     }
 }
 
-async fn handle_review(State(reviewers): State<ReviewQueues>, headers: HeaderMap, body: Bytes) -> Response {
+async fn handle_review(State(state): State<ReviewState>, headers: HeaderMap, body: Bytes) -> Response {
     if !is_json(&headers) {
         let message = "an AdmissionReview must be sent as application/json\n";
         return (StatusCode::UNSUPPORTED_MEDIA_TYPE, message).into_response();
     }
+    let start = Instant::now();
     // The size decides because the cost of a review grows with it.
-    let reviewer = if body.len() <= MAX_SMALL_BYTES { &reviewers.small } else { &reviewers.large };
-    match reviewer.run_review(body).await {
+    let is_small = body.len() <= MAX_SMALL_BYTES;
+    let queue = if is_small { &state.queues.small } else { &state.queues.large };
+    // The object is known only after the body has been parsed.
+    let span =
+        info_span!("admission_review", kind = field::Empty, namespace = field::Empty, name = field::Empty);
+    let answer = queue.run_review(body).instrument(span.clone()).await;
+    let result = review_result(answer.as_ref());
+    state.metrics.record_review(result, start.elapsed());
+    span.in_scope(|| debug!(result = result.as_str(), "admission review answered"));
+    match answer {
         Some(Ok(review)) => Json(review).into_response(),
         Some(Err(error)) => (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
         None => {
             (StatusCode::SERVICE_UNAVAILABLE, "too many admission reviews, or a review that takes too long\n")
                 .into_response()
         }
+    }
+}
+
+fn review_result(answer: Option<&Result<Value, review::InvalidReview>>) -> ReviewResult {
+    match answer {
+        Some(Ok(review)) if review["response"]["allowed"] == true => ReviewResult::Allowed,
+        Some(Ok(_)) => ReviewResult::Denied,
+        Some(Err(_)) => ReviewResult::Invalid,
+        None => ReviewResult::Unavailable,
     }
 }
 

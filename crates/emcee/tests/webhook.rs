@@ -3,8 +3,11 @@
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 
+use emcee::metrics::WebhookMetrics;
 use emcee::webhook::certificate::{self, RenewalDecision, decide_renewal};
 use emcee::webhook::{self, review};
+use emcee_testkit::prelude::{Builder as _, exposition};
+use emcee_testkit::spans::SpanRecorder;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use proptest::prelude::*;
@@ -113,7 +116,7 @@ async fn a_review_is_computed_outside_of_the_runtime() {
         .body(axum::body::Body::from(body))
         .expect("a request");
     let mut router = std::pin::pin!(hyper::service::Service::call(
-        &hyper_util::service::TowerToHyperService::new(webhook::router()),
+        &hyper_util::service::TowerToHyperService::new(webhook::router(WebhookMetrics::default())),
         review
     ));
     assert!(
@@ -123,10 +126,50 @@ async fn a_review_is_computed_outside_of_the_runtime() {
     assert_eq!(router.await.expect("an infallible router").status(), 200);
 }
 
+/// Answers a review with one thread.
+async fn review_with(metrics: &WebhookMetrics, body: String) -> u16 {
+    let review = axum::extract::Request::post(webhook::PATH)
+        .header("content-type", "application/json")
+        .body(axum::body::Body::from(body))
+        .expect("a request");
+    let service = hyper_util::service::TowerToHyperService::new(webhook::router(metrics.clone()));
+    hyper::service::Service::call(&service, review).await.expect("an infallible router").status().as_u16()
+}
+
+#[tokio::test]
+async fn a_review_has_a_span_that_names_the_object() {
+    let (spans, _guard) = SpanRecorder::start();
+    let mut request = admission_review("CREATE", &invalid_object(), &Value::Null);
+    request["request"]["namespace"] = json!("shop");
+    request["request"]["name"] = json!("reviews\nforged line");
+    assert_eq!(review_with(&WebhookMetrics::default(), request.to_string()).await, 200);
+    let expected = "admission_review kind=ServiceExposition namespace=shop name=reviews forged line";
+    assert!(spans.entered().contains(&expected.to_owned()), "{:?}", spans.entered());
+}
+
+#[tokio::test]
+async fn reviews_are_counted_by_result() {
+    let mut registry = prometheus_client::registry::Registry::default();
+    let metrics = WebhookMetrics::register(&mut registry);
+    let review = |object: &Value| admission_review("CREATE", object, &Value::Null).to_string();
+    assert_eq!(review_with(&metrics, review(&invalid_object())).await, 200);
+    let valid = exposition("shop", "reviews").port(9080).fed("blue").build();
+    assert_eq!(review_with(&metrics, review(&valid)).await, 200);
+    assert_eq!(review_with(&metrics, "{}".to_owned()).await, 400);
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &registry).expect("a string takes everything");
+    for (result, count) in [("allowed", 1), ("denied", 1), ("invalid", 1), ("unavailable", 0)] {
+        let line = format!("webhook_reviews_total{{result=\"{result}\"}} {count}");
+        assert!(text.lines().any(|it| it == line), "{line} in\n{text}");
+    }
+    assert!(text.contains("webhook_review_duration_seconds_count 3"), "{text}");
+}
+
 async fn post(content_type: &str, body: &[u8]) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("an open port");
     let address = listener.local_addr().expect("a bound port");
-    let server = tokio::spawn(async move { axum::serve(listener, webhook::router()).await });
+    let server =
+        tokio::spawn(async move { axum::serve(listener, webhook::router(WebhookMetrics::default())).await });
     let length = body.len();
     let head = format!(
         "POST /validate HTTP/1.1\r\nHost: emcee\r\nConnection: close\r\n\

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use emcee::metrics::WebhookMetrics;
 use emcee::webhook::certificate::{self, RenewalDecision, WebhookCertificate, decide_renewal};
 use emcee::webhook::{self, WebhookOptions};
 use emcee_testkit::apiserver::{ApiServer, Verb};
@@ -40,7 +41,8 @@ impl Replica {
         let (end, ended) = oneshot::channel();
         let options = WebhookOptions::for_namespace("emcee");
         let ended = async move { _ = ended.await };
-        let task = tokio::spawn(webhook::serve(listener, api.client(), options, ended));
+        let task =
+            tokio::spawn(webhook::serve(listener, api.client(), options, WebhookMetrics::default(), ended));
         Self { address, end, task }
     }
 

@@ -20,7 +20,7 @@ pub(crate) fn run(credentials: &Credentials, services: usize) -> Result<()> {
     }
     cache.mark_synced();
     let (_open, relationships) = watch::channel(credentials.server_relationships()?);
-    let server = XdsServer::new(Arc::clone(&cache), relationships, ServerLimits::default());
+    let server = XdsServer::new(Arc::clone(&cache), relationships, ServerLimits::default(), Arc::default());
     let runtime = Runtime::new()?;
     let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0"))?;
     let address = listener.local_addr()?;

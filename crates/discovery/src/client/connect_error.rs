@@ -58,6 +58,55 @@ pub enum ConnectError {
     NoLongerTrusted(#[from] ReverifyError),
 }
 
+/// Why an attempt to connect failed or a connection was lost, as one of a few words. For metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConnectFailure {
+    /// The DNS name does not resolve.
+    Dns,
+    /// Nothing listens on the port.
+    Refused,
+    /// The network reported an error.
+    Unreachable,
+    /// A step took too long.
+    Timeout,
+    /// TLS failed, or a certificate was not accepted.
+    Tls,
+    /// The peer ended the stream with a status, for example because it shuts down.
+    Status,
+    /// The connection was lost or closed.
+    Closed,
+    /// The peer violated the protocol.
+    Protocol,
+}
+
+impl ConnectFailure {
+    /// All failures, in the order of their numbers.
+    pub const ALL: [Self; 8] = [
+        Self::Dns,
+        Self::Refused,
+        Self::Unreachable,
+        Self::Timeout,
+        Self::Tls,
+        Self::Status,
+        Self::Closed,
+        Self::Protocol,
+    ];
+
+    /// Returns the failure as the value of a label.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Dns => "dns",
+            Self::Refused => "refused",
+            Self::Unreachable => "unreachable",
+            Self::Timeout => "timeout",
+            Self::Tls => "tls",
+            Self::Status => "status",
+            Self::Closed => "closed",
+            Self::Protocol => "protocol",
+        }
+    }
+}
+
 /// Why a peer is unreachable.
 #[derive(Clone, Debug)]
 pub enum UnreachableReason {
@@ -84,6 +133,22 @@ impl UnreachableReason {
 }
 
 impl ConnectError {
+    /// Returns the kind of failure.
+    pub fn failure(&self) -> ConnectFailure {
+        match self {
+            Self::Unresolved { .. } => ConnectFailure::Dns,
+            Self::Refused(_) => ConnectFailure::Refused,
+            Self::Unreachable { .. } => ConnectFailure::Unreachable,
+            Self::TimedOut { .. } => ConnectFailure::Timeout,
+            Self::Tls(_) | Self::NoLongerTrusted(_) => ConnectFailure::Tls,
+            Self::Receive(ReceiveError::Status(_)) => ConnectFailure::Status,
+            Self::Receive(ReceiveError::Lost(_) | ReceiveError::CutOff) | Self::StreamEnded => {
+                ConnectFailure::Closed
+            }
+            Self::Receive(_) | Self::Protocol(_) => ConnectFailure::Protocol,
+        }
+    }
+
     fn is_like(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Tls(a), Self::Tls(b)) => a.is_same_problem(b),

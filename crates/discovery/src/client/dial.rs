@@ -13,6 +13,7 @@ use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 
 use super::connect_error::ConnectError;
+use crate::counters::{CountedStream, PeerCounters, StreamRole};
 use crate::grpc::{ClientConnection, ReceiveError};
 use crate::tls::{AuthenticatedPeer, TlsError, TlsRelationship, connect};
 
@@ -89,6 +90,7 @@ pub(super) async fn dial_peer(
     address: &Endpoint,
     relationship: &Arc<TlsRelationship>,
     peer: &str,
+    counters: Arc<PeerCounters>,
 ) -> Result<DialledPeer, ConnectError> {
     let stream = connector.connect(address).await?;
     // Each step has its own timeout, so that the error names the step that hangs.
@@ -96,6 +98,7 @@ pub(super) async fn dial_peer(
     let (stream, peer) =
         timeout(HANDSHAKE_TIMEOUT, connect(stream, relationship, peer)).await.map_err(late)??;
     let fault = TlsErrorSlot::default();
+    let stream = CountedStream::new(stream, counters, StreamRole::Client);
     let stream =
         TlsErrorRecorder { stream, tls_error: fault.clone(), relationship: Arc::clone(relationship.name()) };
     let connection =

@@ -8,7 +8,7 @@ use std::time::Duration;
 use emcee_core::endpoint::Endpoint;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
-use tracing::{debug, info};
+use tracing::{Instrument as _, debug, info, info_span};
 
 use super::connect_error::{ConnectError, UnreachableReason};
 use super::dial::{Connector, DialledPeer, TlsErrorSlot, dial_peer};
@@ -16,6 +16,7 @@ use super::event_throttle::EventThrottle;
 use super::{AnnouncementValidator, PeerEvent, PeerTarget};
 use crate::backoff::Backoff;
 use crate::client_stream::{AnnouncementBudget, AnnouncementEvent, DeltaClient};
+use crate::counters::{OpenStreamGuard, PeerCounters, StreamRole, SubscriptionGuard};
 use crate::grpc::{BidiStream, MessageSender, SendPermit};
 use crate::tls::{
     AuthenticatedPeer, ReverifyError, TlsRelationship, TlsRelationships, discovery_server_name,
@@ -37,12 +38,14 @@ pub(super) struct PeerTask<C> {
     target: PeerTarget,
     relationships: watch::Receiver<Arc<TlsRelationships>>,
     state: PeerTaskState,
+    _subscription: SubscriptionGuard,
 }
 
 /// The state of a peer that is independent of its connection: accepted announcements, timers and the delivery of
 /// events.
 struct PeerTaskState {
     client: DeltaClient,
+    counters: Arc<PeerCounters>,
     validator: watch::Receiver<AnnouncementValidator>,
     throttle: EventThrottle,
     events: mpsc::Sender<PeerEvent>,
@@ -94,6 +97,7 @@ impl<C: Connector> PeerTask<C> {
             restored.filter(|announcement| !subscription.restore_announcement(announcement)).collect();
         let mut state = PeerTaskState {
             client: subscription,
+            counters: Arc::clone(&target.counters),
             validator,
             throttle: EventThrottle::default(),
             events,
@@ -106,7 +110,9 @@ impl<C: Connector> PeerTask<C> {
         state.queue_events(
             left.into_iter().map(|announcement| AnnouncementEvent::Withdrawn(announcement.key)).collect(),
         );
-        Self { connector, target, relationships, state }
+        state.counters.received_resources.set(state.client.accepted_count());
+        let guard = SubscriptionGuard::new(Arc::clone(&target.counters));
+        Self { connector, target, relationships, state, _subscription: guard }
     }
 
     pub(super) async fn run(mut self) {
@@ -137,11 +143,16 @@ impl<C: Connector> PeerTask<C> {
         let mut tried = Vec::new();
         // The list is taken once: addresses that the peer announces during the stream count from the next attempt on.
         for address in self.candidate_addresses() {
-            let dialled = dial_peer(&self.connector, &address, relationship, &self.target.peer.peer);
+            let PeerTarget { peer, counters, .. } = &self.target;
+            counters.connection_attempts.increment();
+            let dialled =
+                dial_peer(&self.connector, &address, relationship, &peer.peer, Arc::clone(counters));
             let why = match self.state.process_due_while(dialled).await {
                 Ok(dialled) => match self.open_stream(dialled).await {
                     Ok(stream) => {
-                        let why = self.process_responses(stream, &address, backoff).await;
+                        let span = self.stream_span();
+                        let why = self.process_responses(stream, &address, backoff).instrument(span).await;
+                        self.target.counters.record_connection_failure(why.failure());
                         return UnreachableReason::AddressesFailed(vec![(address, why)]);
                     }
                     Err(why) => why,
@@ -152,6 +163,7 @@ impl<C: Connector> PeerTask<C> {
                 relationship = %self.target.peer.relationship, peer = %self.target.peer.peer,
                 %address, error = %why, "opening stream to peer failed"
             );
+            self.target.counters.record_connection_failure(why.failure());
             tried.push((address, why));
         }
         if tried.is_empty() {
@@ -159,6 +171,11 @@ impl<C: Connector> PeerTask<C> {
         } else {
             UnreachableReason::AddressesFailed(tried)
         }
+    }
+
+    fn stream_span(&self) -> tracing::Span {
+        let peer = &self.target.peer;
+        info_span!("discovery_client_stream", relationship = %peer.relationship, peer = %peer.peer)
     }
 
     fn candidate_addresses(&self) -> Vec<Endpoint> {
@@ -207,6 +224,8 @@ impl<C: Connector> PeerTask<C> {
             backoff.record_success(Instant::now().into_std());
             self.state.record_connected(&self.target, address);
         }
+        // Like the peer's connection, the stream counts from its first response.
+        let _open = response.is_ok().then(|| OpenStreamGuard::new(&self.target.counters, StreamRole::Client));
         loop {
             let answer = match response.and_then(|response| self.state.handle_response(response)) {
                 Ok(answer) => answer,
@@ -215,6 +234,9 @@ impl<C: Connector> PeerTask<C> {
             if let Err(why) = self.state.process_due_while(stream.send_answer(&answer)).await {
                 return why;
             }
+            let is_nack = answer.error_detail.is_some();
+            let counters = self.target.counters.streams(StreamRole::Client);
+            counters.record_answers(u64::from(!is_nack), u64::from(is_nack));
             // Backpressure: while the queue is full, nothing is read and HTTP/2 flow control stops the peer.
             self.state.wait_for_queue_space().await;
             response = self.state.process_due_while(stream.next_response()).await;
@@ -360,6 +382,9 @@ impl PeerTaskState {
         &mut self,
         response: DeltaDiscoveryResponse,
     ) -> Result<DeltaDiscoveryRequest, ConnectError> {
+        let counters = self.counters.streams(StreamRole::Client);
+        counters.responses.increment();
+        counters.record_exchange();
         let validate = Arc::clone(&self.validator.borrow());
         let (events, answer) =
             self.client.handle_response(response, &*validate, Instant::now().into_std())?;
@@ -369,6 +394,7 @@ impl PeerTaskState {
     }
 
     fn queue_events(&mut self, events: Vec<AnnouncementEvent>) {
+        self.counters.received_resources.set(self.client.accepted_count());
         let now = Instant::now().into_std();
         for event in events {
             self.throttle.push(PeerEvent::Changed(event), now);
@@ -376,6 +402,8 @@ impl PeerTaskState {
     }
 
     fn queue_rejections(&mut self) {
+        let refused = self.client.rejected_resources().count();
+        self.counters.streams(StreamRole::Client).refused_resources.set(refused);
         // Every event carries all refusals, so an unchanged list must not be queued again.
         let same =
             self.client.rejected_resources().eq(self.reported_rejections.iter().map(|(a, b)| (&**a, &**b)));

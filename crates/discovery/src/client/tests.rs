@@ -85,6 +85,7 @@ struct TestPeer {
     network: Network,
     streams: mpsc::Receiver<ServedStream>,
     events: PeerEventStream,
+    counters: Arc<PeerCounters>,
     _relationships: watch::Sender<Arc<TlsRelationships>>,
     _judge: watch::Sender<AnnouncementValidator>,
 }
@@ -99,6 +100,7 @@ impl TestPeer {
         let (relationships, current) = watch::channel(Arc::new(all));
         let accept: AnnouncementValidator = Arc::new(|_| Ok(()));
         let (validator, judges) = watch::channel(accept);
+        let counters = Arc::<PeerCounters>::default();
         let target = PeerTarget {
             peer: PeerRef::new("blue", "m1"),
             addresses: vec!["192.0.2.1:15443".parse().unwrap()],
@@ -106,9 +108,10 @@ impl TestPeer {
             settings,
             restored: Vec::new(),
             budget: None,
+            counters: Arc::clone(&counters),
         };
         let events = subscribe_over(network.clone(), target, current, judges);
-        Self { network, streams, events, _relationships: relationships, _judge: validator }
+        Self { network, streams, events, counters, _relationships: relationships, _judge: validator }
     }
 
     async fn stream(&mut self) -> ServedStream {
@@ -179,6 +182,9 @@ async fn an_unreachable_peer_is_retried_with_growing_delays_and_reported_once() 
     assert_eq!(lost, 1);
     let attempts: Vec<_> = test.network.attempts.lock().unwrap().iter().copied().collect();
     let waits: Vec<_> = attempts.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    let failures = test.counters.connection_failures(ConnectFailure::Refused);
+    assert_eq!(test.counters.connection_attempts.value(), failures);
+    assert_eq!(failures, attempts.len() as u64);
     let tolerance = Duration::from_millis(10);
     assert!(waits.iter().all(|wait| *wait >= Duration::from_secs(1)), "{waits:?}");
     assert!(waits.iter().all(|wait| *wait <= Duration::from_mins(1) + tolerance), "{waits:?}");

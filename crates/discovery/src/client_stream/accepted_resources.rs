@@ -40,6 +40,11 @@ impl AcceptedResources {
         self.services.values().flat_map(BTreeMap::keys)
     }
 
+    /// Returns the number of slices.
+    pub(super) fn count(&self) -> usize {
+        self.count
+    }
+
     pub(super) fn service_keys(&self) -> impl Iterator<Item = &ObjectKey> {
         self.services.keys()
     }

@@ -19,6 +19,7 @@ use tracing::{debug, warn};
 use self::connection::McpConnection;
 use super::store::McpSnapshot;
 use super::tls::McpServerTls;
+use crate::counters::McpCounters;
 
 /// Time for a client to receive the status that ends its stream.
 const FINAL_STATUS_TIMEOUT: Duration = Duration::from_secs(1);
@@ -60,7 +61,7 @@ pub enum McpServeError {
 }
 
 /// Serves the latest of `snapshots` to every client until `end` completes. Open streams then have 5 s to end. Each
-/// connection uses the certificate that `tls` holds at that time.
+/// connection uses the certificate that `tls` holds at that time. Streams and responses are added to `counters`.
 ///
 /// # Errors
 /// Fails at once if the listener is not on loopback and `tls` is `None`.
@@ -68,9 +69,10 @@ pub async fn serve(
     listener: TcpListener,
     snapshots: watch::Receiver<McpSnapshot>,
     tls: Option<watch::Receiver<McpServerTls>>,
+    counters: Arc<McpCounters>,
     end: impl Future<Output = ()>,
 ) -> Result<(), McpServeError> {
-    serve_with_limits(DEFAULT_LIMITS, listener, snapshots, tls, end).await
+    serve_with_limits(DEFAULT_LIMITS, listener, snapshots, tls, counters, end).await
 }
 
 async fn serve_with_limits(
@@ -78,6 +80,7 @@ async fn serve_with_limits(
     listener: TcpListener,
     snapshots: watch::Receiver<McpSnapshot>,
     tls: Option<watch::Receiver<McpServerTls>>,
+    counters: Arc<McpCounters>,
     end: impl Future<Output = ()>,
 ) -> Result<(), McpServeError> {
     let address = listener.local_addr()?;
@@ -95,7 +98,12 @@ async fn serve_with_limits(
             Some(_) = connections.join_next() => {}
             Some((stream, permit)) = accept_connection(&listener, &permits) => {
                 let tls = tls.as_ref().map(|tls| tls.borrow().server_config());
-                let connection = McpConnection::new(limits, snapshots.clone(), ending.clone());
+                let connection = McpConnection::new(
+                    limits,
+                    snapshots.clone(),
+                    Arc::clone(&counters),
+                    ending.clone(),
+                );
                 connections.spawn(async move { (connection.run(stream, tls).await, drop(permit)) });
             }
         }

@@ -17,11 +17,12 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_rustls::server::TlsStream;
 use tonic::Status;
-use tracing::{debug, info};
+use tracing::{Instrument as _, debug, info, info_span};
 
 use super::frame_limiter::{FrameCountingStream, FrameLimiter};
 use super::stream::DeltaStreamTask;
 use super::{ServerLimits, ServerShared};
+use crate::counters::{CountedStream, StreamRole};
 use crate::evicting_slots::EvictableSlot;
 use crate::grpc::{self, MessageBody};
 use crate::peer_ref::PeerRef;
@@ -64,7 +65,7 @@ struct StreamOpener {
 }
 
 /// The byte stream that carries HTTP/2.
-type Http2Transport = TokioIo<FrameCountingStream<TlsStream<TcpStream>>>;
+type Http2Transport = TokioIo<FrameCountingStream<CountedStream<TlsStream<TcpStream>>>>;
 
 /// Why a connection ends.
 enum ConnectionEnd {
@@ -96,9 +97,13 @@ impl XdsConnection {
         let accepted = tokio::select! {
             accepted = self.shared.handshakes.run_handshake(stream, self.client_ip, relationships) => accepted,
             // During shutdown a client in its handshake is dropped: it has no stream yet that could end in good order.
-            _ = self.shutdown.changed() => None,
+            _ = self.shutdown.changed() => return,
         };
-        let Some((stream, authenticated)) = accepted else { return };
+        let Some((stream, authenticated)) = accepted else {
+            // Without labels: anyone on the network can cause it.
+            self.shared.counters.unauthenticated_connections.increment();
+            return;
+        };
         let peer = authenticated.peer().clone();
         let slot = self.shared.quotas.acquire_connection(&peer, self.client_ip);
         let (relationship, name) = (&peer.relationship, &peer.peer);
@@ -131,7 +136,8 @@ impl XdsConnection {
         let (stalled, stalls) = mpsc::channel(1);
         let peer = client.peer().clone();
         let frame_limiter = FrameLimiter::new(Instant::now());
-        let stream = FrameCountingStream::new(stream, frame_limiter.clone());
+        let counted = CountedStream::new(stream, self.shared.counters.peer(&peer), StreamRole::Server);
+        let stream = FrameCountingStream::new(counted, frame_limiter.clone());
         let connection = slot.ticket().number();
         let streams = StreamOpener {
             shared: Arc::clone(&self.shared),
@@ -240,8 +246,10 @@ impl StreamOpener {
         let slot = self.shared.quotas.acquire_stream(&self.peer, self.connection);
         let (sender, outgoing) = grpc::message_channel();
         let requests = grpc::MessageReader::new(body, self.max_request_bytes());
+        let (relationship, peer) = (&self.peer.relationship, &self.peer.peer);
+        let span = info_span!("discovery_server_stream", %relationship, %peer);
         let stream = DeltaStreamTask::new(self.shared, self.peer, requests, self.frame_limiter);
-        tokio::spawn(stream.run(sender, slot, self.shutdown, self.stalled));
+        tokio::spawn(stream.run(sender, slot, self.shutdown, self.stalled).instrument(span));
         grpc::streaming_response(outgoing)
     }
 

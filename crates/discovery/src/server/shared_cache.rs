@@ -55,6 +55,11 @@ impl SharedCache {
         self.synced.store(true, Ordering::Release);
     }
 
+    /// Number of resources that are visible to a peer.
+    pub fn visible_count(&self, peer: &PeerRef) -> usize {
+        self.read(|cache| cache.visible_count(peer))
+    }
+
     /// Whether the cache holds all announcements.
     pub(super) fn is_synced(&self) -> bool {
         self.synced.load(Ordering::Acquire)

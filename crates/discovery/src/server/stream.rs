@@ -14,6 +14,7 @@ use tracing::debug;
 use super::ServerShared;
 use super::frame_limiter::FrameLimiter;
 use super::rate_limiter::RateLimiter;
+use crate::counters::{OpenStreamGuard, PeerCounters, StreamRole};
 use crate::evicting_slots::EvictableSlot;
 use crate::grpc::{MessageReader, MessageSender, ReceiveError};
 use crate::peer_ref::PeerRef;
@@ -35,6 +36,7 @@ pub(super) struct DeltaStreamTask {
     request_semaphore: Arc<Semaphore>,
     rate_limiter: RateLimiter,
     frame_limiter: FrameLimiter,
+    counters: Arc<PeerCounters>,
     /// Since when a response lacks its ACK or NACK, whether or not the client has read it.
     unacked_since: Option<Instant>,
     /// Whether the peer rejected resources at the last check. Initially true, because an earlier stream may have
@@ -64,6 +66,7 @@ impl DeltaStreamTask {
         let request_semaphore = shared.quotas.request_semaphore(&peer);
         let rate_limiter = shared.quotas.rate_limiter(&peer);
         rate_limiter.charge_stream(Instant::now());
+        let counters = shared.counters.peer(&peer);
         let stream = DeltaServerStream::new(peer, shared.limits.stream_limits);
         Self {
             shared,
@@ -73,6 +76,7 @@ impl DeltaStreamTask {
             request_semaphore,
             rate_limiter,
             frame_limiter,
+            counters,
             unacked_since: None,
             had_rejections: true,
         }
@@ -85,6 +89,7 @@ impl DeltaStreamTask {
         mut shutdown: watch::Receiver<()>,
         stalled: mpsc::Sender<()>,
     ) {
+        let _open = OpenStreamGuard::new(&self.counters, StreamRole::Server);
         // `run_protocol` is cancelled when another branch completes. It holds no response then that is not sent.
         let end = tokio::select! {
             end = self.run_protocol(&sender) => end,
@@ -133,6 +138,7 @@ impl DeltaStreamTask {
                             self.frame_limiter.credit_response(bytes, Instant::now());
                             // Encoded when the connection polls it, so no buffer exists while it waits.
                             permit.send_lazily(response);
+                            self.counters.streams(StreamRole::Server).responses.increment();
                             self.record_progress();
                         }
                         // Either all is sent, or too many responses lack their ACK. An ACK or a notification sets
@@ -161,8 +167,12 @@ impl DeltaStreamTask {
             Err(error) => return Err(StreamEnd::WithStatus(error.to_status())),
         };
         self.rate_limiter.charge_request(message.len(), Instant::now());
-        let unanswered = self.stream.in_flight();
+        let (unanswered, before) = (self.stream.in_flight(), self.stream.answer_counts());
         self.process_request(message).await?;
+        let after = self.stream.answer_counts();
+        let counters = self.counters.streams(StreamRole::Server);
+        counters.record_answers(after.0 - before.0, after.1 - before.1);
+        counters.record_exchange();
         // An ACK restarts the timer for the remaining responses.
         if self.stream.in_flight() < unanswered {
             self.unacked_since = None;
@@ -197,7 +207,9 @@ impl DeltaStreamTask {
             0 => None,
             _ => self.unacked_since.or_else(|| Some(Instant::now())),
         };
-        let refuses = self.stream.nacked_resources().next().is_some();
+        let count = self.stream.nacked_resources().count();
+        self.counters.streams(StreamRole::Server).refused_resources.set(count);
+        let refuses = count > 0;
         if refuses || self.had_rejections {
             self.shared.quotas.record_rejected(self.stream.peer(), self.stream.nacked_resources());
         }

@@ -13,6 +13,8 @@ pub(super) struct AckTracker {
     last_nonce: u64,
     unacked: VecDeque<UnackedResponse>,
     nacked: RejectedResources,
+    ack_count: u64,
+    nack_count: u64,
 }
 
 /// A response without ACK or NACK.
@@ -25,6 +27,11 @@ struct UnackedResponse {
 impl AckTracker {
     pub(super) fn in_flight(&self) -> usize {
         self.unacked.len()
+    }
+
+    /// Numbers of ACKs and NACKs with a known nonce.
+    pub(super) fn answer_counts(&self) -> (u64, u64) {
+        (self.ack_count, self.nack_count)
     }
 
     pub(super) fn nacked_resources(&self) -> impl Iterator<Item = (&str, &str)> {
@@ -49,6 +56,7 @@ impl AckTracker {
     /// responses with one ACK would block the stream.
     pub(super) fn handle_answer(&mut self, nonce: &str, error: Option<&RpcStatus>) {
         let Some(last) = self.unacked.iter().position(|sent| sent.nonce == nonce) else { return };
+        *(if error.is_some() { &mut self.nack_count } else { &mut self.ack_count }) += 1;
         let answered: Vec<_> = self.unacked.drain(..=last).collect();
         for (index, sent) in answered.iter().enumerate() {
             match error {

@@ -17,6 +17,7 @@ use emcee_discovery::client::{
     AnnouncementValidator, PeerEvent, PeerEventStream, PeerTarget, UnreachableReason, subscribe_to_peer,
 };
 use emcee_discovery::client_stream::{AnnouncementEvent, DeltaClientSettings};
+use emcee_discovery::counters::DiscoveryCounters;
 use emcee_discovery::server::{ServerLimits, SharedCache, XdsServer};
 use emcee_discovery::tls::{TlsRelationship, TlsRelationships};
 use tokio::net::TcpListener;
@@ -34,6 +35,7 @@ pub(crate) struct TestMesh {
     pub(crate) cache: Arc<SharedCache>,
     pub(crate) relationships: watch::Sender<Arc<TlsRelationships>>,
     pub(crate) server: XdsServer,
+    pub(crate) counters: Arc<DiscoveryCounters>,
     pub(crate) address: SocketAddr,
     shutdown: Option<oneshot::Sender<()>>,
     task: JoinHandle<()>,
@@ -56,13 +58,14 @@ impl TestMesh {
         let address = listener.local_addr().unwrap();
         let announcer = Arc::new(SharedCache::new());
         let (relationships, current) = watch::channel(Arc::new(relationships));
-        let server = XdsServer::new(Arc::clone(&announcer), current, limits);
+        let counters = Arc::<DiscoveryCounters>::default();
+        let server = XdsServer::new(Arc::clone(&announcer), current, limits, Arc::clone(&counters));
         let (end, ending) = oneshot::channel::<()>();
         let task = tokio::spawn({
             let server = server.clone();
             async move { server.serve(listener, async { drop(ending.await) }).await }
         });
-        Self { cache: announcer, relationships, server, address, shutdown: Some(end), task }
+        Self { cache: announcer, relationships, server, counters, address, shutdown: Some(end), task }
     }
 
     pub(crate) fn announce(&self, relationship: &str, name: &str, seen_by: &PeerVisibility) {
@@ -168,6 +171,7 @@ pub(crate) fn peer_target(relationship: &str, addresses: impl IntoIterator<Item 
         settings: DeltaClientSettings::default(),
         restored: Vec::new(),
         budget: None,
+        counters: Arc::default(),
     }
 }
 

@@ -18,6 +18,7 @@ use crate::console::Console;
 use crate::discovery::MeshDiscovery;
 use crate::file_mode::{FileMode, FileModeDirs};
 use crate::logging::LogArgs;
+use crate::metrics::{self, DiscoveryMetrics};
 use crate::shutdown;
 
 const EXAMPLES: &str = "\
@@ -121,8 +122,10 @@ fn follow_folder(
     let end = shutdown::shutdown_requested()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     shutdown::run_to_completion(runtime, async {
-        let _ports = open_ports(args.cluster.port_args(), &file_mode, console).await?;
-        let discovery = MeshDiscovery::open(args.cluster.discovery_args()).await?;
+        let mut registry = metrics::new_registry();
+        let metrics = DiscoveryMetrics::register(&mut registry);
+        let _ports = open_ports(args.cluster.port_args(), &file_mode, registry, console).await?;
+        let discovery = MeshDiscovery::open(args.cluster.discovery_args(), metrics).await?;
         let ends = file_mode.connect_discovery();
         // Discovery stops when `until` is dropped below, after the last write.
         let (until, ended) = tokio::sync::oneshot::channel::<()>();
@@ -151,13 +154,14 @@ fn exit_status(file_mode: &FileMode) -> ExitStatus {
 async fn open_ports(
     args: &PortArgs,
     file_mode: &FileMode,
+    registry: Registry,
     console: &mut Console<'_>,
 ) -> anyhow::Result<JoinSet<()>> {
     if !args.is_given() {
         return Ok(JoinSet::new());
     }
     let health = Arc::new(file_mode.health());
-    let state = AdminState { registry: Arc::new(Registry::with_prefix("emcee")), health };
+    let state = AdminState { registry: Arc::new(registry), health };
     let (ports, opened) = args.open_ports(&state).await?;
     for opened in opened {
         console.print_note(format_args!("emcee: {opened}"))?;

@@ -17,6 +17,7 @@ use crate::admin::{self, AdminState};
 use crate::console::Console;
 use crate::discovery::{DiscoveryArgs, MeshDiscovery};
 use crate::file_mode::{FileMode, FileModeDirs, FileModeView};
+use crate::metrics::DiscoveryMetrics;
 
 /// Interval at which a mesh reads its resources.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
@@ -146,12 +147,14 @@ fn run_until_killed(
 ) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let discovery = MeshDiscovery::open(&DiscoveryArgs::listening_on(ports.discovery)).await?;
+        let mut registry = crate::metrics::new_registry();
+        let metrics = DiscoveryMetrics::register(&mut registry);
+        let discovery = MeshDiscovery::open(&DiscoveryArgs::listening_on(ports.discovery), metrics).await?;
         let admin = admin::bind_admin_listener(ports.admin, false).await?;
         let address = discovery.listen_address().context("it listens")?;
         // Both ports are open here, and connections to them wait in the backlog until they are served below.
         listens.send(Ok(DemoPorts { discovery: address, admin: admin.local_addr()? }))?;
-        let state = AdminState { registry: Arc::default(), health: Arc::new(file_mode.health()) };
+        let state = AdminState { registry: Arc::new(registry), health: Arc::new(file_mode.health()) };
         let admin_server = tokio::spawn(admin::serve_admin(admin, state, std::future::pending()));
         let ends = file_mode.connect_discovery();
         let discovering = tokio::spawn(discovery.run(ends, std::future::pending()));

@@ -13,6 +13,7 @@ use emcee_core::key::ObjectKey;
 use emcee_discovery::PeerRef;
 use emcee_discovery::client::{AnnouncementValidator, PeerEvent, PeerTarget, subscribe_to_peer};
 use emcee_discovery::client_stream::{AnnouncementBudget, AnnouncementEvent, DeltaClientSettings};
+use emcee_discovery::counters::DiscoveryCounters;
 use emcee_discovery::server::ConnectedPeer;
 use emcee_discovery::tls::TlsRelationships;
 use jiff::Timestamp;
@@ -36,6 +37,7 @@ pub(super) struct PeerSubscriptions {
     event_sender: mpsc::Sender<TaggedPeerEvent>,
     relationships: watch::Receiver<Arc<TlsRelationships>>,
     budget: AnnouncementBudget,
+    counters: Arc<DiscoveryCounters>,
     policies: BTreeMap<ObjectKey, Arc<PeerPolicy>>,
     is_subscriber: bool,
     subscriptions: BTreeMap<PeerKey, PeerSubscription>,
@@ -71,6 +73,7 @@ impl PeerSubscriptions {
     pub(super) fn new(
         relationships: watch::Receiver<Arc<TlsRelationships>>,
         budget: AnnouncementBudget,
+        counters: Arc<DiscoveryCounters>,
     ) -> Self {
         let (say, events) = mpsc::channel(EVENT_QUEUE);
         Self {
@@ -78,6 +81,7 @@ impl PeerSubscriptions {
             event_sender: say,
             relationships,
             budget,
+            counters,
             policies: BTreeMap::new(),
             is_subscriber: false,
             subscriptions: BTreeMap::new(),
@@ -157,6 +161,7 @@ impl PeerSubscriptions {
         let (state, held) =
             before.map_or((PeerSyncState::PENDING, BTreeMap::new()), |it| (it.state, it.accepted));
         let peer_ref = PeerRef::new(&way.relationship, &source.peer);
+        let counters = self.counters.peer(&peer_ref);
         let target = PeerTarget {
             peer: peer_ref,
             addresses: way.addresses.clone(),
@@ -164,6 +169,7 @@ impl PeerSubscriptions {
             settings: way.settings,
             restored: held.values().cloned().collect(),
             budget: Some(self.budget.clone()),
+            counters,
         };
         let (validator, judged) = watch::channel(validator);
         let mut following = subscribe_to_peer(target, self.relationships.clone(), judged);

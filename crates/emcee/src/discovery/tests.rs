@@ -30,7 +30,9 @@ fn updates_for_relationship(name: &str) -> Vec<CatalogueUpdate> {
 /// Discovery has a change to send, the queue is full, and the receiver does not read.
 #[tokio::test]
 async fn discovery_stops_while_its_change_queue_is_full() {
-    let discovery = MeshDiscovery::open(&DiscoveryArgs::default()).await.expect("it opens no port");
+    let discovery = MeshDiscovery::open(&DiscoveryArgs::default(), DiscoveryMetrics::default())
+        .await
+        .expect("it opens no port");
     let (publish, updates) = mpsc::unbounded_channel();
     let (say, queue) = mpsc::channel(1);
     let (_leads, is_subscriber) = watch::channel(true);

@@ -3,9 +3,11 @@
 use emcee_api::{GROUP, VERSION};
 use emcee_core::parse;
 use emcee_core::problem::ResourceProblem;
+use emcee_core::text::sanitize_text;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use thiserror::Error;
+use tracing::Span;
 
 const API_VERSION: &str = "admission.k8s.io/v1";
 
@@ -14,6 +16,9 @@ const MAX_WARNING_CHARS: usize = 256;
 
 /// Maximum length of the message of a refusal, in bytes. People read it.
 const MAX_MESSAGE_BYTES: usize = 4096;
+
+/// Maximum length of the names that a span shows, in characters. No valid name is longer.
+const MAX_NAME_CHARS: usize = 253;
 
 /// Reason why a request body is not a valid review.
 #[derive(Debug, Error)]
@@ -45,6 +50,10 @@ struct AdmissionRequest {
     uid: String,
     kind: GroupVersionKind,
     #[serde(default)]
+    namespace: Option<String>,
+    #[serde(default)]
+    name: Option<String>,
+    #[serde(default)]
     sub_resource: Option<String>,
     operation: String,
     #[serde(default)]
@@ -72,6 +81,11 @@ struct ReviewFindings {
 /// # Errors
 /// The body is not a valid review, so there is no uid to answer to.
 pub fn answer_review(body: &[u8]) -> Result<Value, InvalidReview> {
+    answer_in_span(body, &Span::none())
+}
+
+/// Like [`answer_review`], and records the object in the span of the review.
+pub(super) fn answer_in_span(body: &[u8], span: &Span) -> Result<Value, InvalidReview> {
     let review: AdmissionReview = serde_json::from_slice(body)?;
     if review.api_version != API_VERSION || review.kind != "AdmissionReview" {
         return Err(InvalidReview::UnsupportedVersion);
@@ -79,12 +93,28 @@ pub fn answer_review(body: &[u8]) -> Result<Value, InvalidReview> {
     if review.request.uid.is_empty() {
         return Err(InvalidReview::MissingUid);
     }
+    record_object(&review.request, span);
     let verdict = if needs_validation(&review.request) {
         validate_request(&review.request)
     } else {
         ReviewFindings::default()
     };
     Ok(response_review(&review.request.uid, &verdict))
+}
+
+/// Records the object in the span of the review.
+fn record_object(request: &AdmissionRequest, span: &Span) {
+    let fields = [
+        ("kind", Some(&request.kind.kind)),
+        ("namespace", request.namespace.as_ref()),
+        ("name", request.name.as_ref()),
+    ];
+    for (field, value) in fields {
+        // The webhook's port has no client authentication, so any client in the cluster can send these texts.
+        if let Some(value) = value {
+            span.record(field, sanitize_text(value, MAX_NAME_CHARS));
+        }
+    }
 }
 
 /// Returns whether a request must be validated. An update passes if the spec does not change or the resource is being

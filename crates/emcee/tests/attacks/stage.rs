@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use emcee::admin::{self, AdminState, EngineHealth};
+use emcee::metrics::WebhookMetrics;
 use emcee::webhook::{self, WebhookOptions};
 use emcee_controller::CatalogueState;
 use emcee_testkit::apiserver::ApiServer;
@@ -191,7 +192,13 @@ pub(crate) fn serve_webhook() {
         let state = AdminState { registry: Arc::new(Registry::default()), health: Arc::new(Well) };
         tokio::spawn(admin::serve_probes(probes, state, std::future::pending()));
         let options = WebhookOptions::for_namespace("emcee");
-        tokio::spawn(webhook::serve(reviews, api.client(), options, std::future::pending()));
+        tokio::spawn(webhook::serve(
+            reviews,
+            api.client(),
+            options,
+            WebhookMetrics::default(),
+            std::future::pending(),
+        ));
         api.wait_until(|state| state.get("secrets", "emcee", "emcee-webhook").is_some()).await;
         println!("ready {} {}", addresses.0, addresses.1);
         tokio::time::sleep(Duration::from_hours(1)).await;

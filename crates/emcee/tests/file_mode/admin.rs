@@ -2,10 +2,13 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
+use std::thread;
+use std::time::{Duration, Instant};
 
+use emcee_testkit::metrics::{documented_metrics, exported_metrics};
 use emcee_testkit::prelude::*;
 
-use crate::process::{RunningEmcee, TestFolders, binding};
+use crate::process::{FLAT, RunningEmcee, TestFolders, binding};
 
 /// Returns the address that the program prints for a port.
 fn printed_address(program: &mut RunningEmcee, port: &str) -> String {
@@ -43,6 +46,41 @@ fn the_admin_port_shows_announcements_and_objects_but_no_key() {
     folders.write_file("in/ratings.yaml", binding("ratings"));
     program.wait_for("created VirtualService default/emcee-ratings-");
     assert!(http_get(&admin, "/config_dump").contains("emcee-ratings-"), "the dump is current");
+}
+
+#[test]
+fn the_probe_port_serves_the_metrics_of_the_peers_until_they_are_removed() {
+    let folders = TestFolders::new();
+    // Nothing listens on port 1.
+    let flat = FLAT.replace(
+        "{mode: FLAT}",
+        "{mode: FLAT, tls_context_selector: {relationship: flat},
+          peers: [{name: m2, subject_alt_names: [m2.example], discovery: '127.0.0.1:1'}]}",
+    );
+    folders.write_file("in/flat.yaml", flat);
+    let mut program = folders.start_with_flags("--probe-address 127.0.0.1:0");
+    let probe = printed_address(&mut program, "probe");
+    let scrape_until = |what: &str, is_so: &dyn Fn(&str) -> bool| {
+        let start = Instant::now();
+        loop {
+            let text = http_get(&probe, "/metrics");
+            if is_so(&text) {
+                return text;
+            }
+            assert!(start.elapsed() < Duration::from_secs(30), "never: {what}\n{text}");
+            thread::yield_now();
+        }
+    };
+    let sample = r#"emcee_discovery_peer_connected{relationship="flat",peer="m2"} 0"#;
+    let text = scrape_until("the peer is exported", &|text| text.contains(sample));
+    let documented = documented_metrics(include_str!("../../../../docs/reference/metrics.md"), "Discovery");
+    let exported = exported_metrics(&text);
+    assert_eq!(exported.keys().collect::<Vec<_>>(), documented.keys().collect::<Vec<_>>());
+    for name in ["emcee_discovery_peer_connected", "emcee_discovery_resources_received"] {
+        assert_eq!(exported[name], documented[name], "{name}");
+    }
+    folders.write_file("in/flat.yaml", FLAT);
+    scrape_until("the peer is gone", &|text| !text.contains("m2"));
 }
 
 #[test]

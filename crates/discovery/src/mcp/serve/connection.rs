@@ -18,10 +18,11 @@ use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tonic::Status;
-use tracing::{debug, info};
+use tracing::{Instrument as _, debug, info, info_span};
 
 use super::stream::{ClientStalled, McpStream};
 use super::{FINAL_STATUS_TIMEOUT, McpServerLimits};
+use crate::counters::McpCounters;
 use crate::grpc::{self, MessageBody};
 use crate::mcp::store::McpSnapshot;
 use crate::mcp::wire::STREAM_METHOD;
@@ -40,6 +41,7 @@ const MAX_REQUEST_BYTES: usize = 1024 * 1024;
 pub(super) struct McpConnection {
     limits: McpServerLimits,
     snapshots: watch::Receiver<McpSnapshot>,
+    counters: Arc<McpCounters>,
     ending: watch::Receiver<()>,
     /// Notified by a stream whose client has stalled. The connection is then closed.
     stalled: Arc<Notify>,
@@ -49,9 +51,10 @@ impl McpConnection {
     pub(super) fn new(
         limits: McpServerLimits,
         snapshots: watch::Receiver<McpSnapshot>,
+        counters: Arc<McpCounters>,
         ending: watch::Receiver<()>,
     ) -> Self {
-        Self { limits, snapshots, ending, stalled: Arc::default() }
+        Self { limits, snapshots, counters, ending, stalled: Arc::default() }
     }
 
     pub(super) async fn run(self, stream: TcpStream, tls: Option<Arc<ServerConfig>>) {
@@ -108,14 +111,16 @@ impl McpConnection {
         let (sender, outgoing) = grpc::message_channel();
         let requests = grpc::MessageReader::new(body, MAX_REQUEST_BYTES);
         // The response headers are returned at once; the task writes the body.
-        let Self { limits, snapshots, ending, stalled } = self;
-        tokio::spawn(async move {
-            if let Err(ClientStalled) =
-                McpStream::new(requests, snapshots, limits.ack_timeout).run(sender, ending).await
-            {
+        let Self { limits, snapshots, counters, ending, stalled } = self;
+        let stream = McpStream::new(requests, snapshots, counters, limits.ack_timeout);
+        // The client names itself in its first request.
+        let span = info_span!("mcp_stream", client = tracing::field::Empty);
+        let work = async move {
+            if let Err(ClientStalled) = stream.run(sender, ending).await {
                 stalled.notify_one();
             }
-        });
+        };
+        tokio::spawn(work.instrument(span));
         grpc::streaming_response(outgoing)
     }
 }

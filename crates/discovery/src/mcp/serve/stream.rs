@@ -1,14 +1,16 @@
 //! Drives one MCP stream: requests, snapshots, responses and timeouts.
 
 use std::future::pending;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 use tonic::{Code, Status};
-use tracing::{info, warn};
+use tracing::{Span, info, warn};
 
 use super::FINAL_STATUS_TIMEOUT;
+use crate::counters::{McpCounters, McpStreamGuard};
 use crate::grpc::{MessageReader, MessageSender, ReceiveError};
 use crate::mcp::sotw_stream::{RequestOutcome, SotwServerStream};
 use crate::mcp::store::McpSnapshot;
@@ -24,6 +26,7 @@ pub(super) struct McpStream {
     state: SotwServerStream,
     requests: MessageReader<DiscoveryRequest>,
     snapshots: watch::Receiver<McpSnapshot>,
+    counters: Arc<McpCounters>,
     ack_timeout: Duration,
     /// The client must ACK or NACK a response before this time, if any is in flight.
     ack_deadline: Instant,
@@ -33,12 +36,14 @@ impl McpStream {
     pub(super) fn new(
         requests: MessageReader<DiscoveryRequest>,
         snapshots: watch::Receiver<McpSnapshot>,
+        counters: Arc<McpCounters>,
         answer: Duration,
     ) -> Self {
         Self {
             state: SotwServerStream::default(),
             requests,
             snapshots,
+            counters,
             ack_timeout: answer,
             ack_deadline: Instant::now(),
         }
@@ -49,6 +54,7 @@ impl McpStream {
         sender: MessageSender,
         mut ending: watch::Receiver<()>,
     ) -> Result<(), ClientStalled> {
+        let _open = McpStreamGuard::new(Arc::clone(&self.counters));
         let ended = tokio::select! {
             ended = self.exchange_messages(&sender) => ended,
             _ = ending.changed() => Ok(Status::unavailable("server is shutting down; reconnect")),
@@ -72,7 +78,10 @@ impl McpStream {
                 () = wait_for_snapshot(&mut self.snapshots) => has_more = true,
                 // The response is built only when it can be sent, so a slow client gets the newest snapshot.
                 Some(permit) = sender.reserve(), if has_more => match self.next_response() {
-                    Some(response) => permit.send(&response),
+                    Some(response) => {
+                        permit.send(&response);
+                        self.counters.pushes.increment();
+                    }
                     None => has_more = false,
                 },
                 () = sleep_until(self.ack_deadline), if self.state.in_flight() > 0 => return Err(ClientStalled),
@@ -101,6 +110,7 @@ impl McpStream {
         let received = received
             .map_err(|error| Status::new(Code::from_i32(error.status_code().into()), error.to_string()))?;
         if !is_known {
+            Span::current().record("client", self.state.client_id());
             info!(client = self.state.client_id(), "MCP stream started");
         }
         match received {
@@ -109,6 +119,7 @@ impl McpStream {
             RequestOutcome::Acked => self.ack_deadline = Instant::now() + self.ack_timeout,
             RequestOutcome::Nacked => {
                 self.ack_deadline = Instant::now() + self.ack_timeout;
+                self.counters.nacks.increment();
                 self.log_nacks();
             }
         }

@@ -8,6 +8,7 @@ use emcee_api::istio::ServiceEntrySpec;
 use emcee_core::key::ObjectKey;
 use emcee_core::plan::{GeneratedObject, ObjectContent, ObjectOwner, OwnerKind};
 use emcee_testkit::certs::{Ca, Leaf, TlsPair};
+use emcee_testkit::spans::SpanRecorder;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tonic::Code;
@@ -15,7 +16,8 @@ use tonic::Code;
 use self::client::{Client, ack, subscribe};
 use super::*;
 use crate::mcp::McpStore;
-use crate::mcp::wire::STREAM_METHOD;
+use crate::mcp::wire::{DiscoveryRequest, STREAM_METHOD};
+use crate::wire::{RpcStatus, XdsNode};
 
 const ENTRIES: &str = "networking.istio.io/v1/ServiceEntry";
 
@@ -39,6 +41,7 @@ struct Server {
     snapshots: watch::Sender<McpSnapshot>,
     end: oneshot::Sender<()>,
     running: JoinHandle<Result<(), McpServeError>>,
+    counters: Arc<McpCounters>,
 }
 
 impl Server {
@@ -48,8 +51,10 @@ impl Server {
         let (snapshots, receiver) = watch::channel(McpSnapshot::default());
         let (end, ended) = oneshot::channel();
         let until = async { drop(ended.await) };
-        let running = tokio::spawn(serve_with_limits(limits, listener, receiver, tls, until));
-        Self { address, snapshots, end, running }
+        let counters = Arc::<McpCounters>::default();
+        let running =
+            tokio::spawn(serve_with_limits(limits, listener, receiver, tls, Arc::clone(&counters), until));
+        Self { address, snapshots, end, running, counters }
     }
 }
 
@@ -70,11 +75,33 @@ async fn a_client_receives_the_first_snapshot_and_each_change() {
     stream.send(&ack(&first)).await;
     let third = stream.response().await;
     assert_eq!((&*third.type_url, third.resources.len()), (ENTRIES, 1));
+    let counters = &server.counters;
+    assert_eq!((counters.open_streams.value(), counters.pushes.value(), counters.nacks.value()), (1, 3, 0));
     drop(server.snapshots);
     server.end.send(()).unwrap();
     assert_eq!(stream.end().await, Code::Unavailable);
     drop(client);
     server.running.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_stream_counts_until_it_ends_and_has_a_span_that_names_the_client() {
+    let (spans, _guard) = SpanRecorder::start();
+    let server = Server::start(DEFAULT_LIMITS, None).await;
+    server.snapshots.send_replace(service_entries(1));
+    let mut stream = Client::connect(server.address).await.stream(STREAM_METHOD).await;
+    let node = Some(XdsNode { id: "istiod-7".into(), ..XdsNode::default() });
+    stream.send(&DiscoveryRequest { node, ..subscribe(ENTRIES) }).await;
+    let response = stream.response().await;
+    let error_detail = Some(RpcStatus { message: "no".into(), ..RpcStatus::default() });
+    stream.send(&DiscoveryRequest { error_detail, ..ack(&response) }).await;
+    stream.close();
+    assert_eq!(stream.end().await, Code::Ok);
+    server.end.send(()).unwrap();
+    server.running.await.unwrap().unwrap();
+    let counters = &server.counters;
+    assert_eq!((counters.pushes.value(), counters.nacks.value(), counters.open_streams.value()), (1, 1, 0));
+    assert_eq!(spans.entered(), ["mcp_stream client=istiod-7"]);
 }
 
 #[tokio::test]
@@ -157,7 +184,7 @@ async fn connections_beyond_the_limit_wait() {
 async fn without_tls_nothing_is_served_beyond_loopback() {
     let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).await.unwrap();
     let (_snapshots, receiver) = watch::channel(McpSnapshot::default());
-    let served = serve(listener, receiver, None, std::future::pending()).await;
+    let served = serve(listener, receiver, None, Arc::default(), std::future::pending()).await;
     let refusal = served.unwrap_err().to_string();
     assert!(refusal.contains("0.0.0.0:") && refusal.contains("give a certificate"), "{refusal}");
 }

@@ -184,6 +184,7 @@ async fn collect_announcements(
         settings: DeltaClientSettings::default(),
         restored: Vec::new(),
         budget: None,
+        counters: Arc::default(),
     };
     let mut following = subscribe_to_peer(peer, open, validator);
     let mut collector = AnnouncementCollector::default();

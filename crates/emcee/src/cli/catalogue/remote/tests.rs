@@ -71,7 +71,7 @@ impl RemoteMesh {
         let task: JoinHandle<()> = tokio::spawn(async move {
             // Keep the sender as long as the server runs.
             let (_all, current) = watch::channel(Arc::new(all));
-            let server = XdsServer::new(announcer, current, ServerLimits::default());
+            let server = XdsServer::new(announcer, current, ServerLimits::default(), Arc::default());
             server.serve(listener, std::future::pending()).await;
         });
         Self { address: address.parse().expect("an endpoint"), _task: AbortOnDropHandle::new(task) }
