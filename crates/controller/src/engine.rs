@@ -300,7 +300,7 @@ impl Engine {
                     self.touched_resources.insert(unit);
                 }
                 WatchUpdate::RootHash(hash) => {
-                    self.model.update_settings(|settings| settings.root_hash = hash)
+                    self.model.update_settings(|settings| settings.root_hash = hash);
                 }
                 WatchUpdate::MeshTrust(trust) => self.model.update_trust_domains(trust),
                 fact @ (WatchUpdate::Live(_)
@@ -334,14 +334,14 @@ impl Engine {
             match fact {
                 // Also before writes are enabled: this is how the reconciler learns what is in the cluster.
                 WatchUpdate::Live(live) => {
-                    concerned.extend(writing.applier.on_live_object(&self.model, &live))
+                    concerned.extend(writing.applier.on_live_object(&self.model, &live));
                 }
                 WatchUpdate::LiveGone(id) => {
-                    concerned.extend(writing.applier.on_object_gone(&self.model, &id))
+                    concerned.extend(writing.applier.on_object_gone(&self.model, &id));
                 }
                 WatchUpdate::RelistStarted(list) => writing.applier.begin_relist(&list),
                 WatchUpdate::RelistDone(list) => {
-                    concerned.extend(writing.applier.end_relist(&self.model, &list))
+                    concerned.extend(writing.applier.end_relist(&self.model, &list));
                 }
                 _ => {}
             }

@@ -317,7 +317,7 @@ impl Applier {
                         self.enqueue_batch(model, vec![id]);
                     }
                     QueueItem::Finalizer(unit) => {
-                        self.queue.push_batch([(ApplyOrder::Finalizer, QueueItem::Finalizer(unit))])
+                        self.queue.push_batch([(ApplyOrder::Finalizer, QueueItem::Finalizer(unit))]);
                     }
                 }
             }

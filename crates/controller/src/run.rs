@@ -409,10 +409,14 @@ mod tests {
     #[tokio::test]
     async fn every_list_after_the_first_is_a_relist() {
         let (client, metrics) = (ApiServer::new().client(), Metrics::unregistered());
-        let mut inbox = WatchInbox::new(&metrics, |out| WatchSet::for_inputs(&client, &options(), out));
+        let mut inbox = WatchInbox::new(WatchSetKind::Inputs, &metrics, |out| {
+            WatchSet::for_inputs(&client, &options(), out)
+        });
+        let mut failures = Failures::default();
         let kind = inbox.source(0).expect("a watch").kind();
-        let mut complete_list =
-            || inbox.process_events(vec![WatchEvent { source: 0, kind: WatchEventKind::Synced }]);
+        let mut complete_list = || {
+            inbox.process_events(vec![WatchEvent { source: 0, kind: WatchEventKind::Synced }], &mut failures)
+        };
         complete_list();
         assert_eq!(metrics.relist_count(kind), 0);
         complete_list();

@@ -103,7 +103,7 @@ impl ClusterSnapshot {
                 WatchUpdate::Live(live) => drop(self.live.insert(live.id.clone(), *live)),
                 WatchUpdate::LiveGone(id) => drop(self.live.remove(&id)),
                 WatchUpdate::RootHash(hash) => {
-                    self.model.update_settings(|settings| settings.root_hash = hash)
+                    self.model.update_settings(|settings| settings.root_hash = hash);
                 }
                 WatchUpdate::MeshTrust(trust) => self.model.update_trust_domains(trust),
                 // A snapshot ends the watches after their first list.

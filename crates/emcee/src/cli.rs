@@ -49,7 +49,8 @@ enum Command {
     Validate(validate::ValidateArgs),
     Render(render::RenderArgs),
     Diff(diff::DiffArgs),
-    Run(run::RunArgs),
+    // The largest by far.
+    Run(Box<run::RunArgs>),
     #[cfg(feature = "demo")]
     Demo(DemoArgs),
     Status(status::StatusArgs),

@@ -219,7 +219,7 @@ impl MeshDiscovery {
                     self.peers.set_policy(&fed_config, policy);
                 }
                 CatalogueUpdate::Announcements(exposition, addressed) => {
-                    announcements.push((exposition, addressed))
+                    announcements.push((exposition, addressed));
                 }
             }
         }

@@ -144,7 +144,7 @@ impl DocumentInputs {
                         key,
                         Some(inputs::PeerAuthentication::from_object(object)),
                     ))
-                })
+                });
             }
             ("networking.istio.io", "DestinationRule") => {
                 self.add_object::<DestinationRule>(document, |object| {
@@ -152,12 +152,12 @@ impl DocumentInputs {
                         key,
                         UserDestinationRule::from_object(object, cluster_domain),
                     ))
-                })
+                });
             }
             ("networking.istio.io", "WorkloadEntry") => {
                 self.add_object::<WorkloadEntry>(document, |object| {
                     Some(InputChange::WorkloadEntry(key, Some(inputs::WorkloadEntry::from_object(object))))
-                })
+                });
             }
             ("", "Secret") => {
                 // Its existence is enough: Istio then takes the CA of the credential from it, whatever it contains.

@@ -46,7 +46,9 @@ pub(super) fn check() -> Result<()> {
     if faults.is_empty() {
         return Ok(());
     }
-    faults.iter().for_each(|fault| println!("    {fault}"));
+    for fault in &faults {
+        println!("    {fault}");
+    }
     bail!("{} places break the rules of CONTRIBUTING, \"Names and prose\"", faults.len())
 }
 

@@ -187,7 +187,7 @@ impl<'v> BackendChecker<'_, 'v> {
                         backends.pods.push((pod, number));
                     }
                     (_, Some(_)) if !self.may_belong_to_selected_pods() => {
-                        backends.has_unknown_addresses = true
+                        backends.has_unknown_addresses = true;
                     }
                     _ => {}
                 }

@@ -161,7 +161,7 @@ impl PublishedState {
                 CatalogueUpdate::PeerPolicy(key, Some(policy)) => drop(self.policies.insert(key, policy)),
                 CatalogueUpdate::PeerPolicy(key, None) => drop(self.policies.remove(&key)),
                 CatalogueUpdate::Announcements(key, announcements) => {
-                    drop(self.announcements.insert(key, announcements))
+                    drop(self.announcements.insert(key, announcements));
                 }
             }
         }

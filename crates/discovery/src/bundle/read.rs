@@ -72,7 +72,7 @@ pub fn read(objects: &[Value]) -> Result<Bundle, Vec<BundleProblem>> {
         match parse_object(object) {
             Ok(item) => items.push((index, item)),
             Err(FieldProblem { field, message }) => {
-                problems.push(BundleProblem { object_index: Some(index), field, message })
+                problems.push(BundleProblem { object_index: Some(index), field, message });
             }
         }
     }

@@ -52,7 +52,7 @@ pub fn write(bundle: &Bundle) -> Result<Vec<Value>, Vec<BundleWriteError>> {
     {
         match encode_slices(announcement) {
             Ok(slices) => {
-                objects.extend(slices.iter().map(|slice| slice_object(bundle, announcement, slice)))
+                objects.extend(slices.iter().map(|slice| slice_object(bundle, announcement, slice)));
             }
             Err(error) => errors.push(error),
         }

@@ -157,7 +157,7 @@ impl DocumentReader {
                     ));
                 }
                 None => {
-                    self.add_problem(&at, "is not a service path (/<namespace>/<service>, both DNS labels)")
+                    self.add_problem(&at, "is not a service path (/<namespace>/<service>, both DNS labels)");
                 }
             }
         }

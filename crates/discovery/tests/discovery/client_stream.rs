@@ -22,7 +22,7 @@ const REMOVAL_GRACE: Duration = Duration::from_secs(30);
 
 /// A client and its clock.
 pub(crate) struct Client {
-    pub(crate) delta_client: DeltaClient,
+    pub(crate) inner: DeltaClient,
     now: Instant,
     /// Name of the service whose announcements the client rejects.
     pub(crate) rejected_service: &'static str,
@@ -35,14 +35,14 @@ impl Client {
 
     pub(crate) fn with_settings(settings: DeltaClientSettings) -> Self {
         let now = Instant::now();
-        Self { delta_client: DeltaClient::new(settings, now), now, rejected_service: "none" }
+        Self { inner: DeltaClient::new(settings, now), now, rejected_service: "none" }
     }
 
     pub(crate) fn with_budget(budget: &AnnouncementBudget) -> Self {
         let now = Instant::now();
         let subscription =
             DeltaClient::with_budget_share(DeltaClientSettings::default(), budget.add_share(), now);
-        Self { delta_client: subscription, now, rejected_service: "none" }
+        Self { inner: subscription, now, rejected_service: "none" }
     }
 
     /// Returns a client that received these announcements in an earlier stream, and has a new stream.
@@ -57,12 +57,12 @@ impl Client {
 
     pub(crate) fn connect(&mut self) -> TestRequest {
         self.now += SECOND;
-        TestRequest(self.delta_client.start_stream())
+        TestRequest(self.inner.start_stream())
     }
 
     pub(crate) fn disconnect(&mut self) {
         self.now += SECOND;
-        self.delta_client.end_stream(self.now);
+        self.inner.end_stream(self.now);
     }
 
     /// Delivers a response. Returns the events and the client's answer.
@@ -75,10 +75,8 @@ impl Client {
             if announcement.key == unwanted { Err("not wanted".to_owned()) } else { Ok(()) }
         };
         self.now += SECOND;
-        let (events, answer) = self
-            .delta_client
-            .handle_response(response, &validate, self.now)
-            .expect("a response of the right type");
+        let (events, answer) =
+            self.inner.handle_response(response, &validate, self.now).expect("a response of the right type");
         (events, TestRequest(answer))
     }
 
@@ -92,11 +90,11 @@ impl Client {
 
     pub(crate) fn advance_time(&mut self, time: Duration) -> Vec<AnnouncementEvent> {
         self.now += time;
-        self.delta_client.process_timers(self.now)
+        self.inner.process_timers(self.now)
     }
 
     pub(crate) fn announcements(&self) -> Vec<Announcement> {
-        self.delta_client.announcements().collect()
+        self.inner.announcements().collect()
     }
 }
 
@@ -179,7 +177,7 @@ fn a_rejected_resource_does_not_affect_the_others() {
         nacked_resources(&answer),
         expected.map(|(name, reason)| (name.to_owned(), reason.to_owned()))
     );
-    assert_eq!(client.delta_client.rejected_resources().collect::<Vec<_>>(), expected);
+    assert_eq!(client.inner.rejected_resources().collect::<Vec<_>>(), expected);
     assert_eq!(answer.0.error_detail.unwrap().message, "3 of 5 resources rejected, the others are accepted");
 }
 
@@ -213,12 +211,12 @@ fn a_rejection_ends_when_the_resource_is_accepted_or_removed() {
     client.deliver(response("1").with_announcements(&[announcement("reviews")]));
     client.rejected_service = "none";
     client.deliver_acked(response("2").with_announcements(&[announcement("reviews")]));
-    assert_eq!(client.delta_client.rejected_resources().count(), 0);
+    assert_eq!(client.inner.rejected_resources().count(), 0);
     client.rejected_service = "ratings";
     client.deliver(response("3").with_announcements(&[announcement("ratings")]));
-    assert_eq!(client.delta_client.rejected_resources().count(), 1);
+    assert_eq!(client.inner.rejected_resources().count(), 1);
     client.deliver_acked(response("4").with_removed([&*ipv4_slice("ratings")]));
-    assert_eq!(client.delta_client.rejected_resources().count(), 0);
+    assert_eq!(client.inner.rejected_resources().count(), 0);
 }
 
 #[test]
@@ -289,22 +287,19 @@ fn a_duplicate_name_is_accepted_once() {
 fn a_removal_in_the_first_exchange_is_delayed() {
     let mut client = Client::reconnected_with(&[announcement("ratings"), announcement("reviews")]);
     assert_eq!(client.deliver_acked(response("1").with_removed([REVIEWS])), []);
-    assert_eq!(client.delta_client.next_deadline(), Some(client.now + REMOVAL_GRACE));
+    assert_eq!(client.inner.next_deadline(), Some(client.now + REMOVAL_GRACE));
     assert_eq!(client.advance_time(29 * SECOND), []);
     assert_eq!(client.advance_time(SECOND), [AnnouncementEvent::Withdrawn(service_key("reviews"))]);
-    assert_eq!(
-        (client.announcements(), client.delta_client.next_deadline()),
-        (vec![announcement("ratings")], None)
-    );
+    assert_eq!((client.announcements(), client.inner.next_deadline()), (vec![announcement("ratings")], None));
 }
 
 #[test]
 fn the_delay_of_a_removal_starts_with_its_first_report() {
     let mut client = Client::reconnected_with(&[announcement("reviews")]);
     client.deliver_acked(response("1").with_removed([REVIEWS]));
-    let deadline = client.delta_client.next_deadline();
+    let deadline = client.inner.next_deadline();
     client.deliver_acked(response("2").with_removed([REVIEWS]));
-    assert_eq!(client.delta_client.next_deadline(), deadline);
+    assert_eq!(client.inner.next_deadline(), deadline);
 }
 
 #[test]
@@ -312,7 +307,7 @@ fn a_delayed_removal_is_cancelled_if_the_resource_is_announced() {
     let mut client = Client::reconnected_with(&[announcement("reviews")]);
     client.deliver_acked(response("1").with_removed([REVIEWS]));
     assert_eq!(client.deliver_acked(response("2").with_announcements(&[announcement("reviews")])), []);
-    assert_eq!((client.delta_client.next_deadline(), client.advance_time(2 * REMOVAL_GRACE)), (None, vec![]));
+    assert_eq!((client.inner.next_deadline(), client.advance_time(2 * REMOVAL_GRACE)), (None, vec![]));
     assert_eq!(client.announcements(), [announcement("reviews")]);
 }
 
@@ -321,11 +316,11 @@ fn a_delayed_removal_is_cancelled_if_the_stream_ends() {
     let mut client = Client::reconnected_with(&[announcement("reviews")]);
     client.deliver_acked(response("1").with_removed([REVIEWS]));
     client.disconnect();
-    assert_eq!((client.delta_client.next_deadline(), client.advance_time(2 * REMOVAL_GRACE)), (None, vec![]));
+    assert_eq!((client.inner.next_deadline(), client.advance_time(2 * REMOVAL_GRACE)), (None, vec![]));
     let again = client.connect();
     assert_eq!(again.0.initial_resource_versions.len(), 1);
     assert_eq!(client.deliver_acked(response("1").with_removed([REVIEWS])), []);
-    assert_eq!(client.delta_client.next_deadline(), Some(client.now + REMOVAL_GRACE));
+    assert_eq!(client.inner.next_deadline(), Some(client.now + REMOVAL_GRACE));
 }
 
 #[test]
@@ -366,19 +361,19 @@ fn a_slow_server_is_still_in_its_first_exchange() {
 #[test]
 fn announcements_of_an_unreachable_peer_are_kept() {
     let mut client = Client::new();
-    assert!(client.delta_client.unreachable_since().is_some(), "the peer has not answered yet");
+    assert!(client.inner.unreachable_since().is_some(), "the peer has not answered yet");
     client.connect();
     client.deliver_acked(response("1").with_announcements(&[announcement("reviews")]));
-    assert_eq!(client.delta_client.unreachable_since(), None);
+    assert_eq!(client.inner.unreachable_since(), None);
     client.disconnect();
     let since = client.now;
     assert_eq!(client.advance_time(1_000_000 * SECOND), []);
     client.disconnect();
     client.connect();
-    assert_eq!(client.delta_client.unreachable_since(), Some(since), "a connection attempt is not an answer");
+    assert_eq!(client.inner.unreachable_since(), Some(since), "a connection attempt is not an answer");
     assert_eq!(client.announcements(), [announcement("reviews")]);
     client.deliver_acked(response("1"));
-    assert_eq!(client.delta_client.unreachable_since(), None);
+    assert_eq!(client.inner.unreachable_since(), None);
 }
 
 pub(crate) fn client_with_expiry() -> Client {
@@ -393,12 +388,12 @@ fn announcements_of_an_unreachable_peer_can_expire() {
     let mut client = client_with_expiry();
     client.connect();
     client.deliver_acked(response("1").with_announcements(&[announcement("reviews")]));
-    assert_eq!(client.delta_client.next_deadline(), None);
+    assert_eq!(client.inner.next_deadline(), None);
     client.disconnect();
-    assert_eq!(client.delta_client.next_deadline(), Some(client.now + 600 * SECOND));
+    assert_eq!(client.inner.next_deadline(), Some(client.now + 600 * SECOND));
     assert_eq!(client.advance_time(599 * SECOND), []);
     assert_eq!(client.advance_time(SECOND), [AnnouncementEvent::Expired(service_key("reviews"))]);
-    assert_eq!((client.announcements(), client.delta_client.next_deadline()), (vec![], None));
+    assert_eq!((client.announcements(), client.inner.next_deadline()), (vec![], None));
     assert!(client.connect().0.initial_resource_versions.is_empty());
     assert_eq!(
         client.deliver_acked(response("1").with_announcements(&[announcement("reviews")])),
@@ -415,7 +410,7 @@ fn a_stream_without_responses_does_not_prevent_expiry() {
     client.connect();
     assert_eq!(client.advance_time(600 * SECOND), [AnnouncementEvent::Expired(service_key("reviews"))]);
     // The server would send only differences to the expired resources.
-    let result = client.delta_client.handle_response(response("1"), &|_| Ok(()), client.now);
+    let result = client.inner.handle_response(response("1"), &|_| Ok(()), client.now);
     assert_eq!(result, Err(DeltaClientError::Expired));
     client.disconnect();
     client.connect();
@@ -429,19 +424,19 @@ fn an_expiry_beyond_the_clock_never_happens() {
         expire_after: Some(Duration::MAX),
         ..DeltaClientSettings::default()
     });
-    assert!(client.delta_client.restore_announcement(&announcement("reviews")));
-    assert_eq!((client.delta_client.next_deadline(), client.advance_time(SECOND)), (None, vec![]));
+    assert!(client.inner.restore_announcement(&announcement("reviews")));
+    assert_eq!((client.inner.next_deadline(), client.advance_time(SECOND)), (None, vec![]));
 }
 
 #[test]
 fn restored_announcements_are_kept_and_their_versions_sent() {
     let mut client = client_with_expiry();
     let partly = Announcement { trust_domain: String::new(), ..announcement("ratings") };
-    assert!(client.delta_client.restore_announcement(&announcement_at("reviews", &["203.0.113.9:1"])));
-    assert!(client.delta_client.restore_announcement(&announcement("reviews")));
-    assert!(client.delta_client.restore_announcement(&partly));
+    assert!(client.inner.restore_announcement(&announcement_at("reviews", &["203.0.113.9:1"])));
+    assert!(client.inner.restore_announcement(&announcement("reviews")));
+    assert!(client.inner.restore_announcement(&partly));
     assert_eq!(client.announcements(), [partly, announcement("reviews")]);
-    assert!(client.delta_client.next_deadline().is_some(), "the peer is unreachable until it answers");
+    assert!(client.inner.next_deadline().is_some(), "the peer is unreachable until it answers");
     let versions = client.connect().0.initial_resource_versions;
     let expected = [
         (ipv4_slice("ratings"), String::new()),
@@ -522,7 +517,7 @@ fn the_peers_own_addresses_are_not_a_service() {
     let events = client.deliver_acked(response("1").with_announcements(std::slice::from_ref(&reached)));
     assert_eq!(events, [AnnouncementEvent::Addresses(reached.endpoints.clone())]);
     assert_eq!(
-        (client.announcements(), client.delta_client.discovery_addresses()),
+        (client.announcements(), client.inner.discovery_addresses()),
         (vec![], reached.endpoints.clone())
     );
     client.disconnect();
@@ -531,7 +526,7 @@ fn the_peers_own_addresses_are_not_a_service() {
         [],
         "addresses of an unreachable peer are kept, so that it can be reached again"
     );
-    assert_eq!(client.delta_client.discovery_addresses(), reached.endpoints);
+    assert_eq!(client.inner.discovery_addresses(), reached.endpoints);
     client.connect();
     client.deliver_acked(response("1").with_announcements(&[own(&[])]));
     let events = client.deliver_acked(response("2").with_removed(["_emcee/discovery/IPv4"]));
@@ -547,15 +542,12 @@ fn a_changed_peer_policy_withdraws_rejected_services() {
     let validate = |received: &Announcement| {
         if received.key == service_key("ratings") { Err("no more".to_owned()) } else { Ok(()) }
     };
-    let (events, again) = client.delta_client.revalidate(&validate);
+    let (events, again) = client.inner.revalidate(&validate);
     assert_eq!(
         (events, again),
         (vec![AnnouncementEvent::Withdrawn(service_key("ratings"))], [ipv4_slice("ratings")].into())
     );
-    assert_eq!(
-        client.delta_client.rejected_resources().collect::<Vec<_>>(),
-        [(&*ipv4_slice("ratings"), "no more")]
-    );
+    assert_eq!(client.inner.rejected_resources().collect::<Vec<_>>(), [(&*ipv4_slice("ratings"), "no more")]);
     client.disconnect();
     let again = client.connect();
     assert_eq!(again.0.initial_resource_versions.keys().collect::<Vec<_>>(), [REVIEWS]);
@@ -567,7 +559,7 @@ fn another_type_ends_the_stream() {
     client.connect();
     let mut other = response("1").with_announcements(&[announcement("reviews")]);
     other.type_url = "x".repeat(1_000);
-    let error = client.delta_client.handle_response(other, &|_| Ok(()), client.now).unwrap_err();
+    let error = client.inner.handle_response(other, &|_| Ok(()), client.now).unwrap_err();
     assert!(error.to_string().len() < 400, "{error}");
     assert_eq!(client.announcements(), []);
 }

@@ -128,7 +128,7 @@ impl ModelWorld {
             ModelStep::Settle(peer) => drop(self.links[peer].run_until_idle(&self.cache)),
             ModelStep::SetPolicy(peer, is_strict) => drop(self.links[peer].revalidate(is_strict)),
             ModelStep::AdvanceTime(peer, seconds) => {
-                drop(self.links[peer].advance_time(Duration::from_secs(seconds)))
+                drop(self.links[peer].advance_time(Duration::from_secs(seconds)));
             }
         }
     }

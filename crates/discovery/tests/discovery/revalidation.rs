@@ -21,13 +21,13 @@ fn rejected_announcements_are_validated_again() {
         client.deliver(response("1").with_announcements(&[announcement("ratings"), announcement("reviews")]));
     assert_eq!(events, [AnnouncementEvent::Announced(announcement("reviews"))]);
     let nothing = |_: &Announcement| Err("a typo".to_owned());
-    let (events, again) = client.delta_client.revalidate(&nothing);
+    let (events, again) = client.inner.revalidate(&nothing);
     assert_eq!((events, again.len()), (vec![AnnouncementEvent::Withdrawn(service_key("reviews"))], 2));
     assert_eq!(
-        client.delta_client.rejected_resources().map(|(_, why)| why).collect::<Vec<_>>(),
+        client.inner.rejected_resources().map(|(_, why)| why).collect::<Vec<_>>(),
         ["a typo", "a typo"]
     );
-    let (events, again) = client.delta_client.revalidate(&|_| Ok(()));
+    let (events, again) = client.inner.revalidate(&|_| Ok(()));
     assert_eq!(
         events,
         [
@@ -35,7 +35,7 @@ fn rejected_announcements_are_validated_again() {
             AnnouncementEvent::Announced(announcement("reviews"))
         ]
     );
-    assert_eq!(client.delta_client.rejected_resources().count(), 0);
+    assert_eq!(client.inner.rejected_resources().count(), 0);
     // The client requests the resources again, so that the peer learns that they are no longer rejected.
     let requested = TestRequest(DeltaClient::refetch_request(&again));
     assert_eq!(
@@ -63,13 +63,13 @@ fn the_newest_rejected_announcement_is_validated_again() {
     client.rejected_service = "reviews";
     client.deliver(response("2").with_announcements(&[older]));
     client.deliver(response("3").with_announcements(std::slice::from_ref(&newer)));
-    let (events, _) = client.delta_client.revalidate(&|_| Err("no more".to_owned()));
+    let (events, _) = client.inner.revalidate(&|_| Err("no more".to_owned()));
     assert_eq!(
         events,
         [AnnouncementEvent::Withdrawn(service_key("reviews"))],
         "the older announcement is rejected too"
     );
-    assert_eq!(client.delta_client.revalidate(&|_| Ok(())).0, [AnnouncementEvent::Announced(newer)]);
+    assert_eq!(client.inner.revalidate(&|_| Ok(())).0, [AnnouncementEvent::Announced(newer)]);
 }
 
 #[test]
@@ -79,20 +79,20 @@ fn removed_announcements_are_not_validated_again() {
     client.rejected_service = "reviews";
     client.deliver(response("1").with_announcements(&[announcement("reviews")]));
     client.deliver_acked(response("2").with_removed([REVIEWS]));
-    assert_eq!(client.delta_client.revalidate(&|_| Ok(())), (vec![], [].into()));
+    assert_eq!(client.inner.revalidate(&|_| Ok(())), (vec![], [].into()));
     // The same holds for resources that were removed between two streams, or that expired.
     client.deliver(response("3").with_announcements(&[announcement("reviews")]));
     client.disconnect();
     client.connect();
     client.deliver_acked(response("1").with_announcements(&[]));
-    assert_eq!(client.delta_client.revalidate(&|_| Ok(())).0, []);
+    assert_eq!(client.inner.revalidate(&|_| Ok(())).0, []);
     let mut client = client_with_expiry();
     client.connect();
     client.rejected_service = "reviews";
     client.deliver(response("1").with_announcements(&[announcement("reviews")]));
     client.disconnect();
     assert_eq!(client.advance_time(1_000 * SECOND), []);
-    assert_eq!(client.delta_client.revalidate(&|_| Ok(())).0, []);
+    assert_eq!(client.inner.revalidate(&|_| Ok(())).0, []);
 }
 
 /// The last announcements of an unreachable peer are still used.
@@ -102,10 +102,10 @@ fn announcements_are_validated_again_without_a_stream() {
     client.connect();
     client.deliver_acked(response("1").with_announcements(&[announcement("reviews")]));
     client.disconnect();
-    let (events, again) = client.delta_client.revalidate(&|_| Err("a typo".to_owned()));
+    let (events, again) = client.inner.revalidate(&|_| Err("a typo".to_owned()));
     assert_eq!((events, again), (vec![AnnouncementEvent::Withdrawn(service_key("reviews"))], [].into()));
     assert_eq!(
-        client.delta_client.revalidate(&|_| Ok(())).0,
+        client.inner.revalidate(&|_| Ok(())).0,
         [AnnouncementEvent::Announced(announcement("reviews"))]
     );
 }
@@ -123,20 +123,20 @@ fn rejected_announcements_use_only_the_remaining_quota() {
         announcement("c"),
     ]));
     assert_eq!(client.announcements().len(), 3, "accepted resources need all of the quota");
-    let (events, _) = client.delta_client.revalidate(&|_| Ok(()));
+    let (events, _) = client.inner.revalidate(&|_| Ok(()));
     assert_eq!((events, client.announcements().len()), (vec![], 3));
-    assert!(!client.delta_client.restore_announcement(&announcement("d")), "the quota is used up");
+    assert!(!client.inner.restore_announcement(&announcement("d")), "the quota is used up");
 }
 
 /// The client has sent the version of this resource to the server, so the server does not send it again.
 #[test]
 fn announcements_rejected_before_the_first_response_are_validated_again() {
     let mut client = Client::reconnected_with(&[announcement("reviews")]);
-    let (events, _) = client.delta_client.revalidate(&|_| Err("a typo".to_owned()));
+    let (events, _) = client.inner.revalidate(&|_| Err("a typo".to_owned()));
     assert_eq!(events, [AnnouncementEvent::Withdrawn(service_key("reviews"))]);
     client.deliver_acked(response("1").with_announcements(&[]));
-    assert_eq!(client.delta_client.rejected_resources().collect::<Vec<_>>(), [(REVIEWS, "a typo")]);
-    let (events, again) = client.delta_client.revalidate(&|_| Ok(()));
+    assert_eq!(client.inner.rejected_resources().collect::<Vec<_>>(), [(REVIEWS, "a typo")]);
+    let (events, again) = client.inner.revalidate(&|_| Ok(()));
     assert_eq!((events, again.len()), (vec![AnnouncementEvent::Announced(announcement("reviews"))], 1));
 }
 
@@ -150,7 +150,7 @@ fn rejected_announcements_of_an_earlier_stream_are_dropped() {
     client.deliver(response("1").with_announcements(&[announcement("reviews")]));
     client.disconnect();
     client.connect();
-    assert_eq!(client.delta_client.revalidate(&|_| Ok(())).0, []);
+    assert_eq!(client.inner.revalidate(&|_| Ok(())).0, []);
 }
 
 /// Endpoints of a service whose slice has between 1,000 and 1,500 bytes.

@@ -67,7 +67,7 @@ async fn a_peer_that_flaps_thousands_of_services_does_not_delay_another() {
             }
         });
     }
-    let (mut received, mut delays) = (0, Vec::new());
+    let (mut arrivals, mut delays) = (0, Vec::new());
     let began = Instant::now();
     let mut is_connected = false;
     for index in 0..=CHANGES {
@@ -85,7 +85,7 @@ async fn a_peer_that_flaps_thousands_of_services_does_not_delay_another() {
                 {
                     break;
                 }
-                ("m2", PeerEvent::Changed(_)) => received += 1,
+                ("m2", PeerEvent::Changed(_)) => arrivals += 1,
                 _ => {}
             }
         }
@@ -98,17 +98,17 @@ async fn a_peer_that_flaps_thousands_of_services_does_not_delay_another() {
             if let ("m2", PeerEvent::Changed(_)) =
                 timeout(TIMEOUT, receiver.recv()).await.expect("m2 flaps").unwrap()
             {
-                received += 1;
+                arrivals += 1;
             }
         }
     }
     over.store(true, Ordering::Relaxed);
     flapping.join().unwrap();
     let most = delays.iter().max().copied().unwrap_or_default();
-    println!("{received} events of m2 in {:?}; the slowest change of m3 took {most:?}", began.elapsed());
+    println!("{arrivals} events of m2 in {:?}; the slowest change of m3 took {most:?}", began.elapsed());
     assert!(most < MAX_DELAY, "{delays:?}");
     // At most one event a second for each service, and the first one.
     let seconds = usize::try_from(began.elapsed().as_secs()).unwrap();
-    assert!(received <= SERVICES * (seconds + 2), "{received} events in {seconds} s");
-    assert!(received >= SERVICES, "only {received} events: m2 did not flap");
+    assert!(arrivals <= SERVICES * (seconds + 2), "{arrivals} events in {seconds} s");
+    assert!(arrivals >= SERVICES, "only {arrivals} events: m2 did not flap");
 }

@@ -78,7 +78,7 @@ pub(super) async fn validate_and_write(
         };
         match written {
             Ok(written) => {
-                console.print_data(&format!("{}: {}\n", change_text(written), object_name(object)))?
+                console.print_data(&format!("{}: {}\n", change_text(written), object_name(object)))?;
             }
             // Concerns this resource only: go on with the others.
             Err(words) => {

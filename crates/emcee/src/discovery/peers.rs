@@ -213,7 +213,7 @@ impl PeerSubscriptions {
             let Some(followed) = self.subscriptions.get_mut(&source) else { continue };
             match event {
                 PeerEvent::Changed(event) => {
-                    self.changes.extend(followed.apply_announcement_event(&source, event))
+                    self.changes.extend(followed.apply_announcement_event(&source, event));
                 }
                 event => {
                     if followed.update_connection(event) {

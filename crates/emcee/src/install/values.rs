@@ -21,61 +21,86 @@ pub(super) fn default_resources() -> Value {
 const LABEL_PATTERN: &str = "[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?";
 
 fn chart_values() -> Vec<ChartValue> {
-    let of = |name, about, default, schema| ChartValue { name, about, default, schema };
+    [program_values(), scope_values(), feature_values()].into_iter().flatten().collect()
+}
+
+fn value_of(name: &'static str, about: &'static str, default: Value, schema: Value) -> ChartValue {
+    ChartValue { name, about, default, schema }
+}
+
+/// Values of the Deployment and of the Istio around it.
+fn program_values() -> Vec<ChartValue> {
     vec![
-        of(
+        value_of(
             "image",
             "Image of Emcee's container.",
             json!(DEFAULT_IMAGE),
             json!({"type": "string", "pattern": "^[^\\s'\"]+$"}),
         ),
-        of(
+        value_of(
             "replicas",
             "Number of replicas. One is the leader and writes, the others are on standby.",
             json!(2),
             json!({"type": "integer", "minimum": 0, "maximum": u16::MAX}),
         ),
-        of(
+        value_of(
             "resources",
             "Resource requests and limits of a replica.",
             default_resources(),
             json!({"type": "object"}),
         ),
-        of(
+        value_of(
             "revision",
             "Istio's revision, for the gateways that Emcee creates.",
             json!(""),
             json!({"type": "string", "pattern": format!("^({LABEL_PATTERN})?$")}),
         ),
-        of("rootNamespace", "Istio's root namespace.", json!("istio-system"), string_schema(LABEL_PATTERN)),
-        of(
+        value_of(
+            "rootNamespace",
+            "Istio's root namespace.",
+            json!("istio-system"),
+            string_schema(LABEL_PATTERN),
+        ),
+    ]
+}
+
+/// Values that say what Emcee can read and write.
+fn scope_values() -> Vec<ChartValue> {
+    vec![
+        value_of(
             "watchNamespaces",
             "Namespaces that Emcee watches. \"*\": all.",
             json!(["*"]),
             non_empty_namespaces_schema(),
         ),
-        of(
+        value_of(
             "fedNamespaces",
             "Namespaces in which relationships can have their Secrets and gateways. Emcee can read Secrets and create \
              Roles and Deployments there. \"*\": all, which gives access to every Secret of the cluster.",
             json!([]),
             namespaces_schema(),
         ),
-        of(
+        value_of(
             "gatewayNamespaces",
             "Additional namespaces that contain your own gateways. Emcee can give their pods the configuration and keys \
              of a relationship.",
             json!([]),
             json!({"type": "array", "items": string_schema(LABEL_PATTERN)}),
         ),
-        of(
+        value_of(
             "clusterNetworks",
             "The cluster's Service and Pod ranges, as CIDRs. A peer's endpoints must not be in them. By default, Emcee uses \
              the addresses of the pods, nodes and Services that it watches.",
             json!([]),
             json!({"type": "array", "items": {"type": "string", "pattern": "^[0-9a-fA-F.:]+/[0-9]{1,3}$"}}),
         ),
-        of(
+    ]
+}
+
+/// Values of what Emcee serves and installs.
+fn feature_values() -> Vec<ChartValue> {
+    vec![
+        value_of(
             "webhook",
             "Whether Emcee validates resources before the API server accepts them. If Emcee is unavailable, the API server \
              accepts all of them.",
@@ -86,7 +111,7 @@ fn chart_values() -> Vec<ChartValue> {
                 "properties": {"enabled": {"type": "boolean"}},
             }),
         ),
-        of(
+        value_of(
             "discovery",
             "Whether meshes announce exposed services to each other, and the type of the Service through which peers connect \
              if there is no gateway (FLAT). With ClusterIP, peers outside of the cluster's network cannot connect.",
@@ -100,7 +125,7 @@ fn chart_values() -> Vec<ChartValue> {
                 },
             }),
         ),
-        of(
+        value_of(
             "installCrds",
             "Whether the chart installs the CustomResourceDefinitions. They remain when the chart is uninstalled.",
             json!(true),

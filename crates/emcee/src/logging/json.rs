@@ -34,7 +34,8 @@ where
         if let Some(message) = fields.0.remove("message") {
             members.insert("message".to_owned(), message);
         }
-        for span in context.event_scope().into_iter().flat_map(|scope| scope.from_root()) {
+        for span in context.event_scope().into_iter().flat_map(tracing_subscriber::registry::Scope::from_root)
+        {
             let extensions = span.extensions();
             let formatted = extensions.get::<FormattedFields<JsonFields>>();
             // Empty for a span without fields.

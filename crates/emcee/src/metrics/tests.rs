@@ -5,7 +5,7 @@ use emcee_testkit::metrics::{documented_metrics, exported_metrics};
 
 use super::*;
 use crate::inputs::DocumentInputs;
-use crate::yaml;
+use emcee_yaml as yaml;
 
 fn scrape(registry: &Registry) -> String {
     let mut text = String::new();

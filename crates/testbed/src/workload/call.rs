@@ -146,7 +146,7 @@ async fn read_grpc(response: hyper::Response<hyper::body::Incoming>) -> Result<V
         match frame?.into_data() {
             Ok(data) => messages.push(data),
             Err(frame) => {
-                status = frame.trailers_ref().and_then(grpc::grpc_status).map(str::to_owned).or(status)
+                status = frame.trailers_ref().and_then(grpc::grpc_status).map(str::to_owned).or(status);
             }
         }
         answers.extend(

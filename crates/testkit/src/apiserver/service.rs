@@ -179,7 +179,7 @@ impl ApiServer {
             Some(Err(refusal)) => refusal.code,
         };
         self.change_state(|state| {
-            state.log.push(LoggedRequest { verb: call.verb, path: call.path.clone(), code })
+            state.log.push(LoggedRequest { verb: call.verb, path: call.path.clone(), code });
         });
         match answer.ok_or_else(broken)? {
             Ok(_) if call.verb == Verb::Watch => Ok(Response::new(self.watch_body(call))),

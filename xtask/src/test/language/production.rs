@@ -70,7 +70,7 @@ impl Production {
                 Line::Test => {}
                 Line::Function if is_plain_comment(line) => self.comment_lines += 1,
                 Line::Function | Line::Outside => {
-                    self.code_lines += usize::from(!is_comment && !line.is_empty())
+                    self.code_lines += usize::from(!is_comment && !line.is_empty());
                 }
             }
         }
@@ -325,7 +325,9 @@ mod tests {
 
     fn production(files: &[(&str, &str)]) -> Production {
         let mut all = Production::default();
-        files.iter().for_each(|(file, text)| all.add(file, text).unwrap());
+        for (file, text) in files {
+            all.add(file, text).unwrap();
+        }
         all
     }
 

@@ -221,10 +221,10 @@ impl AnnouncementCollector {
     fn apply_event(&mut self, event: AnnouncementEvent) {
         match event {
             AnnouncementEvent::Announced(announcement) => {
-                drop(self.offered.insert(announcement.key.clone(), announcement))
+                drop(self.offered.insert(announcement.key.clone(), announcement));
             }
             AnnouncementEvent::Withdrawn(key) | AnnouncementEvent::Expired(key) => {
-                drop(self.offered.remove(&key))
+                drop(self.offered.remove(&key));
             }
             AnnouncementEvent::Addresses(addresses) => self.reached_at = addresses,
         }
