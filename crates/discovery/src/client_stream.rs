@@ -181,7 +181,7 @@ impl DeltaClient {
     /// Processes a response. Returns the changes and the request to send, which is an ACK or a NACK.
     ///
     /// `validate` checks each announcement, including that of the peer's own Emcee, which has the key
-    /// [`discovery_key`]. After an error, close the stream and call [`end_stream`](Self::end_stream).
+    /// [`discovery_announcement_key`]. After an error, close the stream and call [`end_stream`](Self::end_stream).
     pub fn handle_response(
         &mut self,
         response: DeltaDiscoveryResponse,

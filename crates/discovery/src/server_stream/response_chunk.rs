@@ -11,7 +11,7 @@ use crate::wire::{DeltaDiscoveryResponse, ENDPOINT_SLICE, MAX_CHUNK_BYTES};
 /// Upper bound for the tag and length of a field, in bytes.
 const FIELD_OVERHEAD: usize = 8;
 
-/// Resources and removals of at most [`CHUNK`] bytes in total. A single larger resource is a chunk of its own.
+/// Resources and removals of at most [`MAX_CHUNK_BYTES`] bytes in total. A single larger resource is a chunk of its own.
 #[derive(Debug, Default)]
 pub(super) struct ResponseChunk<'a> {
     entries: Vec<ChunkEntry<'a>>,
