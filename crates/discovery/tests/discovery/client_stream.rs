@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use emcee_core::catalogue::Announcement;
 use emcee_discovery::client_stream::{
-    AnnouncementBudget, AnnouncementEvent, DeltaClient, DeltaClientError, DeltaClientSettings,
+    AnnouncementBudget, AnnouncementEvent, DeltaClient, DeltaClientSettings,
 };
 use emcee_discovery::endpoint_slice::{discovery_announcement_key, encode_announcement};
 use emcee_discovery::tls::discovery_server_name;
@@ -18,12 +18,11 @@ use crate::trace::{
 
 pub(crate) const REVIEWS: &str = "default/reviews/IPv4";
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
-const REMOVAL_GRACE: Duration = Duration::from_secs(30);
 
 /// A client and its clock.
 pub(crate) struct Client {
     pub(crate) inner: DeltaClient,
-    now: Instant,
+    pub(crate) now: Instant,
     /// Name of the service whose announcements the client rejects.
     pub(crate) rejected_service: &'static str,
 }
@@ -96,6 +95,13 @@ impl Client {
     pub(crate) fn announcements(&self) -> Vec<Announcement> {
         self.inner.announcements().collect()
     }
+}
+
+pub(crate) fn client_with_expiry() -> Client {
+    Client::with_settings(DeltaClientSettings {
+        expire_after: Some(600 * SECOND),
+        ..DeltaClientSettings::default()
+    })
 }
 
 fn nacked_resources(request: &TestRequest) -> Vec<(String, String)> {
@@ -281,151 +287,6 @@ fn a_duplicate_name_is_accepted_once() {
     let (events, answer) = client.deliver(twice);
     assert_eq!(events, [AnnouncementEvent::Announced(announcement("reviews"))]);
     assert_eq!(nacked_resources(&answer), [(REVIEWS.to_owned(), "it is in the response twice".to_owned())]);
-}
-
-#[test]
-fn a_removal_in_the_first_exchange_is_delayed() {
-    let mut client = Client::reconnected_with(&[announcement("ratings"), announcement("reviews")]);
-    assert_eq!(client.deliver_acked(response("1").with_removed([REVIEWS])), []);
-    assert_eq!(client.inner.next_deadline(), Some(client.now + REMOVAL_GRACE));
-    assert_eq!(client.advance_time(29 * SECOND), []);
-    assert_eq!(client.advance_time(SECOND), [AnnouncementEvent::Withdrawn(service_key("reviews"))]);
-    assert_eq!((client.announcements(), client.inner.next_deadline()), (vec![announcement("ratings")], None));
-}
-
-#[test]
-fn the_delay_of_a_removal_starts_with_its_first_report() {
-    let mut client = Client::reconnected_with(&[announcement("reviews")]);
-    client.deliver_acked(response("1").with_removed([REVIEWS]));
-    let deadline = client.inner.next_deadline();
-    client.deliver_acked(response("2").with_removed([REVIEWS]));
-    assert_eq!(client.inner.next_deadline(), deadline);
-}
-
-#[test]
-fn a_delayed_removal_is_cancelled_if_the_resource_is_announced() {
-    let mut client = Client::reconnected_with(&[announcement("reviews")]);
-    client.deliver_acked(response("1").with_removed([REVIEWS]));
-    assert_eq!(client.deliver_acked(response("2").with_announcements(&[announcement("reviews")])), []);
-    assert_eq!((client.inner.next_deadline(), client.advance_time(2 * REMOVAL_GRACE)), (None, vec![]));
-    assert_eq!(client.announcements(), [announcement("reviews")]);
-}
-
-#[test]
-fn a_delayed_removal_is_cancelled_if_the_stream_ends() {
-    let mut client = Client::reconnected_with(&[announcement("reviews")]);
-    client.deliver_acked(response("1").with_removed([REVIEWS]));
-    client.disconnect();
-    assert_eq!((client.inner.next_deadline(), client.advance_time(2 * REMOVAL_GRACE)), (None, vec![]));
-    let again = client.connect();
-    assert_eq!(again.0.initial_resource_versions.len(), 1);
-    assert_eq!(client.deliver_acked(response("1").with_removed([REVIEWS])), []);
-    assert_eq!(client.inner.next_deadline(), Some(client.now + REMOVAL_GRACE));
-}
-
-#[test]
-fn resources_of_this_stream_are_removed_at_once() {
-    let mut client = Client::reconnected_with(&[announcement("reviews")]);
-    client.deliver_acked(
-        response("1").with_announcements(&[announcement_at("reviews", &[]), announcement("ratings")]),
-    );
-    let events = client.deliver_acked(response("2").with_removed([REVIEWS, &*ipv4_slice("ratings")]));
-    assert_eq!(
-        events,
-        [
-            AnnouncementEvent::Withdrawn(service_key("ratings")),
-            AnnouncementEvent::Withdrawn(service_key("reviews"))
-        ]
-    );
-}
-
-#[test]
-fn after_the_first_exchange_removals_take_effect_at_once() {
-    let mut client = Client::reconnected_with(&[announcement("reviews")]);
-    client.deliver_acked(response("1"));
-    client.advance_time(REMOVAL_GRACE);
-    assert_eq!(
-        client.deliver_acked(response("2").with_removed([REVIEWS])),
-        [AnnouncementEvent::Withdrawn(service_key("reviews"))]
-    );
-}
-
-#[test]
-fn a_slow_server_is_still_in_its_first_exchange() {
-    let mut client = Client::reconnected_with(&[announcement("reviews")]);
-    client.advance_time(10 * REMOVAL_GRACE);
-    assert_eq!(client.deliver_acked(response("1").with_removed([REVIEWS])), []);
-    assert_eq!(client.announcements(), [announcement("reviews")]);
-}
-
-#[test]
-fn announcements_of_an_unreachable_peer_are_kept() {
-    let mut client = Client::new();
-    assert!(client.inner.unreachable_since().is_some(), "the peer has not answered yet");
-    client.connect();
-    client.deliver_acked(response("1").with_announcements(&[announcement("reviews")]));
-    assert_eq!(client.inner.unreachable_since(), None);
-    client.disconnect();
-    let since = client.now;
-    assert_eq!(client.advance_time(1_000_000 * SECOND), []);
-    client.disconnect();
-    client.connect();
-    assert_eq!(client.inner.unreachable_since(), Some(since), "a connection attempt is not an answer");
-    assert_eq!(client.announcements(), [announcement("reviews")]);
-    client.deliver_acked(response("1"));
-    assert_eq!(client.inner.unreachable_since(), None);
-}
-
-pub(crate) fn client_with_expiry() -> Client {
-    Client::with_settings(DeltaClientSettings {
-        expire_after: Some(600 * SECOND),
-        ..DeltaClientSettings::default()
-    })
-}
-
-#[test]
-fn announcements_of_an_unreachable_peer_can_expire() {
-    let mut client = client_with_expiry();
-    client.connect();
-    client.deliver_acked(response("1").with_announcements(&[announcement("reviews")]));
-    assert_eq!(client.inner.next_deadline(), None);
-    client.disconnect();
-    assert_eq!(client.inner.next_deadline(), Some(client.now + 600 * SECOND));
-    assert_eq!(client.advance_time(599 * SECOND), []);
-    assert_eq!(client.advance_time(SECOND), [AnnouncementEvent::Expired(service_key("reviews"))]);
-    assert_eq!((client.announcements(), client.inner.next_deadline()), (vec![], None));
-    assert!(client.connect().0.initial_resource_versions.is_empty());
-    assert_eq!(
-        client.deliver_acked(response("1").with_announcements(&[announcement("reviews")])),
-        [AnnouncementEvent::Announced(announcement("reviews"))]
-    );
-}
-
-#[test]
-fn a_stream_without_responses_does_not_prevent_expiry() {
-    let mut client = client_with_expiry();
-    client.connect();
-    client.deliver_acked(response("1").with_announcements(&[announcement("reviews")]));
-    client.disconnect();
-    client.connect();
-    assert_eq!(client.advance_time(600 * SECOND), [AnnouncementEvent::Expired(service_key("reviews"))]);
-    // The server would send only differences to the expired resources.
-    let result = client.inner.handle_response(response("1"), &|_| Ok(()), client.now);
-    assert_eq!(result, Err(DeltaClientError::Expired));
-    client.disconnect();
-    client.connect();
-    client.deliver_acked(response("1").with_announcements(&[announcement("reviews")]));
-    assert_eq!(client.announcements(), [announcement("reviews")]);
-}
-
-#[test]
-fn an_expiry_beyond_the_clock_never_happens() {
-    let mut client = Client::with_settings(DeltaClientSettings {
-        expire_after: Some(Duration::MAX),
-        ..DeltaClientSettings::default()
-    });
-    assert!(client.inner.restore_announcement(&announcement("reviews")));
-    assert_eq!((client.inner.next_deadline(), client.advance_time(SECOND)), (None, vec![]));
 }
 
 #[test]

@@ -4,11 +4,13 @@
 
 mod cache;
 mod client_stream;
+mod client_timers;
 mod conversation;
 mod hostile;
 mod link;
 mod model;
 mod revalidation;
+mod server_limits;
 mod server_stream;
 mod trace;
 
