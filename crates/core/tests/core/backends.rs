@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use crate::mesh::input;
 use crate::plan::{objects_of_kind, to_json};
 
-const STYLES: [&str; 4] = ["BOUNDARY", "PASSTHROUGH", "WHARF", "FLAT"];
+pub(crate) const STYLES: [&str; 4] = ["BOUNDARY", "PASSTHROUGH", "WHARF", "FLAT"];
 
 fn relationship(style: &str) -> Value {
     match style {
@@ -74,12 +74,12 @@ fn verdict(objects: &[Value]) -> ResourceVerdict {
 
 /// Returns the text of the refusal. Asserts that nothing is generated for the exposition.
 #[track_caller]
-fn foreign_address_refusal(objects: &[Value]) -> String {
+pub(crate) fn foreign_address_refusal(objects: &[Value]) -> String {
     refusal_for(Reason::ForeignAddress, objects)
 }
 
 #[track_caller]
-fn refusal_for(reason: Reason, objects: &[Value]) -> String {
+pub(crate) fn refusal_for(reason: Reason, objects: &[Value]) -> String {
     let translation = translate(objects);
     let verdict = translation.verdict(&unit()).expect("a verdict");
     assert_eq!(verdict.refusals.first().map(|problem| problem.reason), Some(reason), "{verdict:?}");
@@ -88,25 +88,25 @@ fn refusal_for(reason: Reason, objects: &[Value]) -> String {
 }
 
 #[track_caller]
-fn accepted_warnings(objects: &[Value]) -> Vec<(Reason, String)> {
+pub(crate) fn accepted_warnings(objects: &[Value]) -> Vec<(Reason, String)> {
     let verdict = verdict(objects);
     assert!(verdict.is_programmed(), "{verdict:?}");
     verdict.warnings.iter().map(|problem| (problem.reason, problem.message.clone())).collect()
 }
 
-fn own_slice(address: &str) -> EndpointSlice {
+pub(crate) fn own_slice(address: &str) -> EndpointSlice {
     endpoint_slice("mallory", "front").by_hand().port("http", 8080).ready(address)
 }
 
-fn without_selector() -> Value {
+pub(crate) fn without_selector() -> Value {
     service("mallory", "front").port("http", 80).build()
 }
 
-fn with_selector() -> Value {
+pub(crate) fn with_selector() -> Value {
     service("mallory", "front").port("http", 80).selector([("app", "mine")]).build()
 }
 
-fn cluster_with(style: &str, more: impl IntoIterator<Item = Value>) -> Vec<Value> {
+pub(crate) fn cluster_with(style: &str, more: impl IntoIterator<Item = Value>) -> Vec<Value> {
     cluster(style).into_iter().chain(more).collect()
 }
 
@@ -270,79 +270,6 @@ fn another_claim_on_a_pods_address_does_not_stop_its_exposition() {
     }
 }
 
-/// A BOUNDARY gateway routes by the name of the Service, so Istio uses every address of it. In the other styles, Istio
-/// uses the addresses that Emcee generates.
-#[test]
-fn where_istio_uses_every_address_their_number_is_limited() {
-    let address = |number: usize| format!("203.0.{}.{}", number / 250, number % 250 + 1);
-    let many =
-        |count| (0..count).fold(own_slice("203.0.113.9"), |slice, number| slice.ready(&address(number)));
-    for style in STYLES {
-        accepted_warnings(&cluster_with(style, [without_selector(), many(999).build()]));
-    }
-    let message = refusal_for(
-        Reason::LimitExceeded,
-        &cluster_with("BOUNDARY", [without_selector(), many(1_000).build()]),
-    );
-    assert!(message.contains("more than 1000 addresses"), "{message}");
-}
-
-#[test]
-fn every_address_is_checked_whatever_its_position() {
-    let name = |name: &str, slice: EndpointSlice| slice.set("/metadata/name", name).build();
-    let address = |number: usize| format!("10.244.1.{}", number % 250 + 1);
-    let own = (0..250).map(|number| {
-        let pod = pod("mallory", &format!("mine-{number}")).label("app", "mine").sidecar();
-        pod.running(&address(number)).build()
-    });
-    let own: Vec<_> = own.collect();
-    let full =
-        |count| (1..count).fold(own_slice("10.244.1.1"), |slice, number| slice.ready(&address(number)));
-    let of = |slices: Vec<Value>| {
-        let mut objects = cluster_with("BOUNDARY", [with_selector()]);
-        objects.retain(|object| object["metadata"]["name"] != "ledger" || object["kind"] != "Pod");
-        objects.extend(own.clone());
-        objects.extend(slices);
-        objects
-    };
-    accepted_warnings(&of(vec![name("a", full(2_000)), name("b", full(2_000))]));
-    let message = foreign_address_refusal(&of(vec![
-        name("a", full(2_000)),
-        name("b", full(2_000)),
-        name("c", own_slice("192.0.2.1")),
-    ]));
-    assert!(message.contains("mallory/c has 192.0.2.1, which is node n1"), "{message}");
-    let message = refusal_for(Reason::LimitExceeded, &of(vec![name("a", full(2_000).ready("192.0.2.1"))]));
-    assert!(message.contains("EndpointSlice mallory/a has more addresses than are checked"), "{message}");
-}
-
-/// Istio sends traffic to such an address if the Service requests it (persistent sessions, traffic distribution), or if
-/// a DestinationRule sets a panic threshold.
-#[test]
-fn unready_addresses_are_checked_where_istio_may_use_them() {
-    let unready = json!({"ready": false});
-    let draining = json!({"ready": false, "serving": true, "terminating": true});
-    for conditions in [unready, draining] {
-        let slice = || {
-            let slice = endpoint_slice("mallory", "front").port("http", 8080).not_ready("10.244.1.7");
-            slice.set("/endpoints/0/conditions", conditions.clone())
-        };
-        for service in [without_selector(), with_selector()] {
-            let message =
-                foreign_address_refusal(&cluster_with("BOUNDARY", [service, slice().by_hand().build()]));
-            assert!(
-                message.contains("10.244.1.7, which is Pod payments/ledger of another namespace"),
-                "{message}"
-            );
-        }
-        // Kubernetes corrects its own slices, but not those of a Service without selector, whatever their labels are.
-        foreign_address_refusal(&cluster_with("BOUNDARY", [without_selector(), slice().build()]));
-        accepted_warnings(&cluster_with("BOUNDARY", [with_selector(), slice().build()]));
-        // If Emcee gives a gateway the addresses, it gives only the ready ones.
-        accepted_warnings(&cluster_with("PASSTHROUGH", [without_selector(), slice().by_hand().build()]));
-    }
-}
-
 #[test]
 fn a_finished_pod_no_longer_owns_its_address() {
     for style in STYLES {
@@ -356,34 +283,6 @@ fn a_finished_pod_no_longer_owns_its_address() {
             assert!(message.contains("Pod payments/ledger"), "{message}");
         }
     }
-}
-
-#[test]
-fn selected_workload_entries_are_checked_like_slices() {
-    let entry = |address: &str| {
-        workload_entry("mallory", "machine").address(address).labels([("app", "mine"), ("x", "y")]).build()
-    };
-    for style in STYLES {
-        for address in
-            ["10.244.1.7", "192.0.2.1", "10.96.0.7", "10.9.0.7", "127.0.0.1", "10.244.9.9", "a.example"]
-        {
-            let message = foreign_address_refusal(&cluster_with(style, [with_selector(), entry(address)]));
-            assert!(message.contains(&format!("WorkloadEntry mallory/machine has {address}")), "{message}");
-        }
-        foreign_address_refusal(&cluster_with(style, [with_selector(), entry("unix:///var/run/x")]));
-        let warnings = accepted_warnings(&cluster_with(style, [with_selector(), entry("203.0.113.9")]));
-        assert!(warnings.iter().any(|(reason, _)| *reason == Reason::Unguarded), "{style}: {warnings:?}");
-        // An entry that is not selected is ignored.
-        let other =
-            workload_entry("mallory", "other").address("10.244.1.7").labels([("app", "else")]).build();
-        accepted_warnings(&cluster_with(style, [with_selector(), other]));
-    }
-    // The labels of the object take precedence over those of its spec.
-    let by_own = workload_entry("mallory", "machine").address("10.244.1.7").labels([("app", "else")]);
-    foreign_address_refusal(&cluster_with(
-        "BOUNDARY",
-        [with_selector(), by_own.label("app", "mine").build()],
-    ));
 }
 
 #[test]

@@ -7,7 +7,6 @@ use emcee_core::inputs::{InputChange, InputCoverage, TranslationSettings};
 use emcee_core::key::ObjectKey;
 use emcee_core::mode::Mode;
 use emcee_core::plan::GeneratedKind;
-use emcee_core::protocol::Protocol;
 use emcee_core::status::ResourceVerdict;
 use emcee_core::translate::{Translation, Unit};
 use emcee_testkit::objects::emcee::MeshFedConfig;
@@ -15,22 +14,22 @@ use emcee_testkit::prelude::*;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use crate::announcements::{
+use crate::cases;
+use crate::mesh::{self, input};
+use crate::peer_inputs::{
     flat_announcement, peer_announces, peer_connected, peer_key, peer_withdraws, sync_state, timestamp,
     with_two_peers,
 };
-use crate::cases;
-use crate::mesh::{self, input};
 use crate::plan::{objects_of_kind, to_json as written};
 
-const M2: &str = "203.0.113.2:9080";
+pub(crate) const M2: &str = "203.0.113.2:9080";
 const M3: &str = "203.0.113.3:9080";
 
 fn with_automatic_import(config: MeshFedConfig) -> MeshFedConfig {
     config.discovery("import", "Automatic").discovery("namespaces", json!(["shop", "bank"]))
 }
 
-fn blue_with_import() -> MeshFedConfig {
+pub(crate) fn blue_with_import() -> MeshFedConfig {
     with_automatic_import(with_two_peers(flat("blue")))
 }
 
@@ -41,20 +40,20 @@ fn only_m2() -> MeshFedConfig {
 }
 
 /// A cluster. Generated imports become inputs, and are removed when they are no longer generated.
-struct Cluster {
-    translation: Translation,
-    imports: Vec<Value>,
+pub(crate) struct Cluster {
+    pub(crate) translation: Translation,
+    pub(crate) imports: Vec<Value>,
 }
 
 impl Cluster {
-    fn new(configs: Vec<MeshFedConfig>) -> Self {
+    pub(crate) fn new(configs: Vec<MeshFedConfig>) -> Self {
         let mut translation = Translation::new(TranslationSettings::default());
         translation.update(configs.into_iter().map(|config| input::change(&config.build())));
         translation.update(["shop", "bank"].map(|name| InputChange::Namespace(name.into(), true)));
         Self { translation, imports: Vec::new() }
     }
 
-    fn apply_changes(&mut self, changes: impl IntoIterator<Item = InputChange>) -> &mut Self {
+    pub(crate) fn apply_changes(&mut self, changes: impl IntoIterator<Item = InputChange>) -> &mut Self {
         self.translation.update(changes);
         self.feed_back_imports();
         self
@@ -80,7 +79,7 @@ impl Cluster {
     }
 
     /// Returns the cluster after a restart, before any peer has answered.
-    fn after_restart(&self, configs: Vec<MeshFedConfig>) -> Self {
+    pub(crate) fn after_restart(&self, configs: Vec<MeshFedConfig>) -> Self {
         let mut again = Self::new(configs);
         again.translation.update(self.imports.iter().map(input::change));
         again.imports.clone_from(&self.imports);
@@ -147,79 +146,6 @@ fn an_import_is_visible_in_its_namespace_unless_configured_otherwise() {
     assert_eq!(facade_exports(&cluster), ["*", "*"]);
     cluster.apply_changes([input::change(&blue_with_import().discovery("export_to", json!(["."])).build())]);
     assert_eq!(facade_exports(&cluster), [".", "."]);
-}
-
-fn peer_announces_as(peer: &str, port: u16, protocol: Protocol) -> InputChange {
-    let reviews = ObjectKey::new("shop", "reviews");
-    let announcement = Announcement { port, protocol, ..flat_announcement(&reviews, M2) };
-    InputChange::Announcement(peer_key(peer), reviews, Some(announcement))
-}
-
-fn port_and_protocol(cluster: &Cluster) -> String {
-    let objects = cluster.translation.objects_of(&Unit::Facade(ObjectKey::new("shop", "reviews")));
-    let service = objects.iter().map(written).find(|object| object["kind"] == "Service").expect("a facade");
-    let port = &service["spec"]["ports"][0];
-    format!("{} {}", port["port"], port["appProtocol"])
-}
-
-fn changed_warning(cluster: &Cluster) -> Option<String> {
-    let verdict = cluster.translation.verdict(&Unit::ServiceBinding(ObjectKey::new("shop", "reviews")))?;
-    assert!(verdict.is_programmed(), "{verdict:?}");
-    verdict.warnings.into_iter().find(|it| it.reason == Reason::AnnouncementChanged).map(|it| it.message)
-}
-
-/// Applications call an import by its port, and sidecars treat that port by its protocol.
-#[test]
-fn a_peer_does_not_change_an_imports_port_or_protocol() {
-    let mut cluster = Cluster::new(vec![blue_with_import()]);
-    cluster.apply_changes([peer_connected("m2"), peer_announces_as("m2", 9080, Protocol::Tcp)]);
-    assert_eq!((port_and_protocol(&cluster), changed_warning(&cluster)), ("9080 \"tcp\"".into(), None));
-    for (port, protocol) in [(3306, Protocol::Tcp), (9080, Protocol::Http), (3306, Protocol::Http)] {
-        cluster.apply_changes([peer_announces_as("m2", port, protocol)]);
-        assert_eq!(port_and_protocol(&cluster), "9080 \"tcp\"");
-        let words = changed_warning(&cluster).expect("a warning");
-        assert!(words.contains(&format!("now announces port {port}, protocol {protocol};")), "{words}");
-    }
-    let mut again = cluster.after_restart(vec![blue_with_import()]);
-    again.apply_changes([peer_connected("m2"), peer_announces_as("m2", 3306, Protocol::Http)]);
-    assert_eq!(port_and_protocol(&again), "9080 \"tcp\"", "also after a restart");
-    cluster.apply_changes([peer_announces_as("m2", 9080, Protocol::Tcp)]);
-    assert_eq!(changed_warning(&cluster), None);
-}
-
-#[test]
-fn a_user_changes_an_imports_port_by_editing_or_deleting_it() {
-    let mut cluster = Cluster::new(vec![blue_with_import()]);
-    cluster.apply_changes([peer_connected("m2"), peer_announces_as("m2", 9080, Protocol::Tcp)]);
-    cluster.apply_changes([peer_announces_as("m2", 3306, Protocol::Http)]);
-    let mut edited = cluster.imports[0].clone();
-    edited["spec"]["port"] = json!(3306);
-    cluster.apply_changes([input::change(&edited)]);
-    assert_eq!(port_and_protocol(&cluster), "3306 \"tcp\"");
-    assert!(changed_warning(&cluster).is_some(), "a warning about the protocol");
-    let freed = input::removal(&cluster.imports.remove(0));
-    cluster.apply_changes([freed]);
-    assert_eq!((port_and_protocol(&cluster), changed_warning(&cluster)), ("3306 \"http\"".into(), None));
-}
-
-/// An older Emcee wrote no port into its imports. Then applications call the port in the status.
-#[test]
-fn an_older_import_keeps_the_port_in_its_status() {
-    let mut cluster = Cluster::new(vec![blue_with_import()]);
-    cluster.apply_changes([peer_connected("m2"), peer_announces_as("m2", 9080, Protocol::Tcp)]);
-    let mut older = cluster.imports[0].clone();
-    for field in ["port", "protocol", "export_to"] {
-        older["spec"].as_object_mut().expect("a spec").remove(field);
-    }
-    older["status"] =
-        json!({"announcement": {"peer": "m2", "port": 9080, "protocol": "tcp", "endpoints": [M2]}});
-    let mut upgraded = Cluster::new(vec![blue_with_import()]);
-    upgraded.apply_changes([
-        input::change(&older),
-        peer_connected("m2"),
-        peer_announces_as("m2", 3306, Protocol::Http),
-    ]);
-    assert_eq!(port_and_protocol(&upgraded), "9080 \"tcp\"");
 }
 
 /// Without identities, any workload of the common root could impersonate the service, and no user allowed that.

@@ -12,8 +12,8 @@ use emcee_testkit::objects::emcee::{MeshFedConfig, ServiceBinding};
 use emcee_testkit::prelude::*;
 use serde_json::{Value, json};
 
-use crate::announcements::{peer_announces, peer_connected};
 use crate::mesh::input;
+use crate::peer_inputs::{peer_announces, peer_connected};
 use crate::plan::{find_fields, objects_of_kind, to_json as written};
 
 const PEER_IDENTITY: [&str; 1] = ["spiffe://m2.example/ns/a/sa/b"];

@@ -12,9 +12,9 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use serde_json::{Value, json};
 
-use crate::announcements::{flat_announcement, peer_connected, peer_key};
 use crate::cases;
 use crate::mesh::input;
+use crate::peer_inputs::{flat_announcement, peer_connected, peer_key};
 
 /// Networks, domains and server names that the administrator allows in the test cases.
 const NETWORKS: [&[&str]; 5] = [

@@ -9,8 +9,8 @@ use emcee_core::translate::{Translation, Unit};
 use emcee_testkit::objects::emcee::MeshFedConfig;
 use emcee_testkit::prelude::*;
 
-use crate::announcements::flat_announcement;
 use crate::mesh::input;
+use crate::peer_inputs::flat_announcement;
 
 fn settings(aliases: &[&str]) -> TranslationSettings {
     let aliases = aliases.iter().map(|&alias| alias.to_owned()).collect();
