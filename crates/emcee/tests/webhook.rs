@@ -138,7 +138,7 @@ async fn review_with(metrics: &WebhookMetrics, body: String) -> u16 {
 
 #[tokio::test]
 async fn a_review_has_a_span_that_names_the_object() {
-    let (spans, _guard) = SpanRecorder::start();
+    let spans = SpanRecorder::start();
     let mut request = admission_review("CREATE", &invalid_object(), &Value::Null);
     request["request"]["namespace"] = json!("shop");
     request["request"]["name"] = json!("reviews\nforged line");

@@ -83,7 +83,7 @@ async fn clients_that_do_not_authenticate_count_together() {
 
 #[tokio::test]
 async fn each_stream_has_a_span_that_names_the_peer() {
-    let (spans, _guard) = SpanRecorder::start();
+    let spans = SpanRecorder::start();
     let m1 = TestMesh::start_m1().await;
     m1.announce("blue", "reviews", &PeerVisibility::All);
     let mut m2 = m1.followed_by("m2", "blue");

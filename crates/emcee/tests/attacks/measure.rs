@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -19,6 +19,8 @@ use crate::stage::{Stage, Target, role_command};
 
 /// Time limit for every operation. A test that waits this long has failed.
 const TIMEOUT: Duration = Duration::from_mins(1);
+/// Source address of the probes. The attackers have 127.0.0.1.
+const KUBELET: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 
 /// Results of one measurement.
 #[derive(Debug, Default)]
@@ -106,11 +108,23 @@ fn probe_until(over: &AtomicBool, address: SocketAddr) -> Measurement {
 }
 
 fn is_live(address: SocketAddr) -> bool {
-    let Ok(mut stream) = TcpStream::connect_timeout(&address, TIMEOUT) else { return false };
+    let Some(mut stream) = connect_as_kubelet(address) else { return false };
     let _deadline = stream.set_read_timeout(Some(TIMEOUT));
     let mut answer = [0; 12];
     let sent = stream.write_all(b"GET /live HTTP/1.1\r\nHost: pod\r\n\r\n");
     sent.and_then(|()| stream.read_exact(&mut answer)).is_ok() && answer == *b"HTTP/1.1 200"
+}
+
+/// Connects from another address than the attackers, as the kubelet does. Connections of one address evict each other.
+fn connect_as_kubelet(address: SocketAddr) -> Option<TcpStream> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
+    let stream = runtime.block_on(async {
+        let socket = tokio::net::TcpSocket::new_v4().ok()?;
+        socket.bind((KUBELET, 0).into()).ok()?;
+        tokio::time::timeout(TIMEOUT, socket.connect(address)).await.ok()?.ok()?.into_std().ok()
+    })?;
+    stream.set_nonblocking(false).ok()?;
+    Some(stream)
 }
 
 /// A process that attacks until it is dropped.

@@ -86,7 +86,7 @@ async fn a_client_receives_the_first_snapshot_and_each_change() {
 
 #[tokio::test]
 async fn a_stream_counts_until_it_ends_and_has_a_span_that_names_the_client() {
-    let (spans, _guard) = SpanRecorder::start();
+    let spans = SpanRecorder::start();
     let server = Server::start(DEFAULT_LIMITS, None).await;
     server.snapshots.send_replace(service_entries(1));
     let mut stream = Client::connect(server.address).await.stream(STREAM_METHOD).await;
