@@ -56,6 +56,7 @@ impl Publisher {
             self.close_relationship(&before.relationship);
         }
         let Some(policy) = policy else { return };
+        self.take_over(&policy.relationship);
         // The key of this mesh's own announcement is always the same, so a change replaces it.
         let own = self.own_announcement(&policy);
         self.announcer.update(|cache| match &own {
@@ -63,6 +64,17 @@ impl Publisher {
             None => cache.withdraw(&policy.relationship, &discovery_announcement_key()),
         });
         self.policies.insert(fed_config.clone(), (policy.relationship.as_str().into(), policy));
+    }
+
+    /// Closes a relationship that another MeshFedConfig holds: its peers must not see what the other one announced. If a
+    /// relationship moves from one MeshFedConfig to another, the new one may open it before the old one closes it. The
+    /// old one then has nothing left to close.
+    fn take_over(&mut self, relationship: &str) {
+        let holder = self.policies.iter().find(|(_, (name, _))| **name == *relationship);
+        if let Some(holder) = holder.map(|(fed_config, _)| fed_config.clone()) {
+            self.policies.remove(&holder);
+            self.close_relationship(relationship);
+        }
     }
 
     /// Removes all announcements of a relationship without a withdrawal: peers see a lost connection.
@@ -176,4 +188,4 @@ fn put_announcement(
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

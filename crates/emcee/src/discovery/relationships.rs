@@ -46,6 +46,9 @@ impl OpenRelationships {
         let opened = made.and_then(|made| {
             let relationship = made.build_relationship(fed_config)?;
             let name: Arc<str> = made.name.as_str().into();
+            // If the relationship moves from another MeshFedConfig, the closing of that one may come later, and must not
+            // close this one.
+            self.specs.retain(|_, other| other.name != made.name);
             self.specs.insert(fed_config.clone(), made);
             Some((name, Arc::new(relationship)))
         });
@@ -83,5 +86,42 @@ impl RelationshipTlsSpec {
         };
         let peers = self.peers.iter().map(|(peer, own)| (&**peer, names(own)));
         Some(TlsRelationship::new(&self.name, material, peers))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use emcee_testkit::prelude::*;
+
+    use super::*;
+    use crate::discovery::publisher::tests::policy;
+
+    fn policy_with_certificate(relationship: &str) -> PeerPolicy {
+        let secret = secret_tls("blue", "blue").pair(&valid_pair("m1.example")).build();
+        let secret = serde_json::from_value(secret).expect("a Secret");
+        let certificate = Credential::from_secret(&secret).map(Arc::new);
+        PeerPolicy { certificate, ..PeerPolicy::clone(&policy(relationship, &["m2"])) }
+    }
+
+    /// The order of the two updates is not defined.
+    #[test]
+    fn a_relationship_that_moves_to_another_fed_config_stays_open() {
+        let (old, new) = (ObjectKey::new("here", "blue"), ObjectKey::new("elsewhere", "blue"));
+        let blue = policy_with_certificate("blue");
+        for new_first in [true, false] {
+            let mut relationships = OpenRelationships::default();
+            let open = relationships.subscribe();
+            relationships.set_policy(&old, Some(&blue));
+            let mut updates = vec![(&new, Some(&blue)), (&old, None)];
+            if !new_first {
+                updates.reverse();
+            }
+            for (fed_config, policy) in updates {
+                relationships.set_policy(fed_config, policy);
+            }
+            assert_eq!(open.borrow().len(), 1, "{new_first}");
+            relationships.set_policy(&new, None);
+            assert_eq!(open.borrow().len(), 0, "{new_first}");
+        }
     }
 }

@@ -5,7 +5,7 @@ use emcee_discovery::PeerRef;
 
 use super::*;
 
-fn policy(relationship: &str, peers: &[&str]) -> Arc<PeerPolicy> {
+pub(in crate::discovery) fn policy(relationship: &str, peers: &[&str]) -> Arc<PeerPolicy> {
     let peer = |name: &&str| PolicyPeer {
         name: (*name).into(),
         subject_alt_names: vec![format!("{name}.example")],
@@ -125,6 +125,31 @@ fn a_name_that_moves_to_another_exposition_stays_announced() {
         assert_eq!(fixture.count_visible_to("blue", "m2"), 1, "{new_owner_first}");
         fixture.publisher.set_announcements(vec![(exposition("new"), Vec::new())]);
         assert_eq!(fixture.count_visible_to("blue", "m2"), 0);
+    }
+}
+
+/// The order of the two updates is not defined.
+#[test]
+fn a_relationship_that_moves_to_another_fed_config_stays_open_and_shows_nothing_of_the_old_one() {
+    for new_first in [true, false] {
+        let mut fixture = PublisherFixture::with_relationships(&["blue"]);
+        fixture
+            .publisher
+            .set_announcements(vec![(exposition("a"), vec![announcement_for("blue", "a", &["m2", "m3"])])]);
+        let moved = ObjectKey::new("elsewhere", "blue");
+        let mut updates =
+            vec![(moved.clone(), Some(policy("blue", &["m2"]))), (ObjectKey::new("blue", "blue"), None)];
+        if !new_first {
+            updates.reverse();
+        }
+        for (fed_config, policy) in updates {
+            fixture.publisher.set_policy(&fed_config, policy);
+        }
+        assert_eq!(fixture.count_visible_to("blue", "m2"), 0, "{new_first}");
+        let announcement = announcement_for("blue", "b", &["m2"]);
+        let addressed = AddressedAnnouncement { fed_config: moved, ..announcement };
+        fixture.publisher.set_announcements(vec![(exposition("b"), vec![addressed])]);
+        assert_eq!(fixture.count_visible_to("blue", "m2"), 1, "{new_first}");
     }
 }
 
