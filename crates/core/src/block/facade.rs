@@ -34,25 +34,26 @@ pub(crate) fn objects(
     let mut service =
         new_object(namespace, facade.name.to_string(), &owner, ObjectContent::Service(Box::new(service)));
     service.annotations = BTreeMap::from([(labels::ISTIO_EXPORT_TO.to_owned(), export_to.to_owned())]);
+    let host = names::service_host(&facade.name, namespace, cluster_domain);
+    let virtual_service = virtual_service_spec(host, ports, export_to).map(|spec| {
+        let content = ObjectContent::VirtualService(Box::new(spec));
+        new_object(namespace, owner.base_name().to_owned(), &owner, content)
+    });
+    [service].into_iter().chain(virtual_service).collect()
+}
+
+/// Routes the ports of a facade. `None` if no port has a route.
+fn virtual_service_spec(host: String, ports: &[&FacadePort], export_to: &str) -> Option<VirtualServiceSpec> {
     // A withdrawn service keeps its port without a route, so that its name stays reserved and calls fail.
-    let leading = || ports.iter().filter_map(|port| Some((*port, port.route.as_ref()?)));
-    if leading().next().is_none() {
-        return vec![service];
-    }
-    let routes = VirtualServiceSpec {
-        hosts: vec![names::service_host(&facade.name, namespace, cluster_domain)],
-        http: leading().filter(|(port, _)| port.protocol.is_http()).map(http_route).collect(),
-        tcp: leading().filter(|(port, _)| !port.protocol.is_http()).map(tcp_route).collect(),
+    let routed = || ports.iter().filter_map(|port| Some((*port, port.route.as_ref()?)));
+    routed().next()?;
+    Some(VirtualServiceSpec {
+        hosts: vec![host],
+        http: routed().filter(|(port, _)| port.protocol.is_http()).map(http_route).collect(),
+        tcp: routed().filter(|(port, _)| !port.protocol.is_http()).map(tcp_route).collect(),
         export_to: vec![export_to.to_owned()],
         ..VirtualServiceSpec::default()
-    };
-    let routes = new_object(
-        namespace,
-        owner.base_name().to_owned(),
-        &owner,
-        ObjectContent::VirtualService(Box::new(routes)),
-    );
-    vec![service, routes]
+    })
 }
 
 /// TLS ports are declared as `tcp` too, because Istio ignores `tcp` routes on TLS ports.

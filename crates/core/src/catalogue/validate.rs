@@ -39,7 +39,7 @@ impl PeerPolicy {
         };
         for (index, endpoint) in announcement.endpoints.iter().enumerate() {
             let refused = |words| problem_at(Reason::AddressNotAllowed, "endpoints", index, words);
-            policy.check(endpoint).map_err(refused)?;
+            policy.refuse_endpoint(endpoint).map_err(refused)?;
         }
         for (index, identity) in announcement.identities.iter().enumerate() {
             let refused = |words| problem_at(Reason::IdentityNotAllowed, "identities", index, words);

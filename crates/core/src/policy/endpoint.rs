@@ -69,20 +69,20 @@ pub(crate) struct EndpointPolicy<'a> {
 }
 
 impl EndpointPolicy<'_> {
-    /// Checks that the peer, or one of the peers, may have an endpoint. The error says why not, and what
-    /// would allow it.
-    pub(crate) fn check(&self, endpoint: &Endpoint) -> Result<(), String> {
+    /// Refuses an endpoint that neither the peer nor one of the peers may have. The error says why, and what would allow
+    /// it.
+    pub(crate) fn refuse_endpoint(&self, endpoint: &Endpoint) -> Result<(), String> {
         if endpoint.port == 0 {
             return Err("0 is not a port (1 to 65535)".to_owned());
         }
         match &endpoint.host {
-            Host::Name(name) => self.check_host_name(name),
+            Host::Name(name) => self.refuse_host_name(name),
             // The canonical form, so that IPv4 written as IPv6 is checked as IPv4.
-            Host::Ip(address) => self.check_address(canonical_address(*address)),
+            Host::Ip(address) => self.refuse_address(canonical_address(*address)),
         }
     }
 
-    fn check_address(&self, address: IpAddr) -> Result<(), String> {
+    fn refuse_address(&self, address: IpAddr) -> Result<(), String> {
         never_allowed_address(address).map_or(Ok(()), Err)?;
         // A tunnel or translator delivers to the embedded IPv4 address, so that address is checked too.
         for form in address_forms(address) {
@@ -118,9 +118,9 @@ impl EndpointPolicy<'_> {
         own.into_iter().next().filter(|_| !is_named)
     }
 
-    /// Checks a host name. Envoy resolves it later and elsewhere, so the only possible check is whether its
+    /// Refuses a host name that is not the peer's. Envoy resolves it later and elsewhere, so the only possible check is whether its
     /// domain belongs to the peer.
-    fn check_host_name(&self, name: &str) -> Result<(), String> {
+    fn refuse_host_name(&self, name: &str) -> Result<(), String> {
         if names::ends_in_number(name) || !names::is_dns_name(name) {
             return Err(format!("{} is not a DNS name", quote_value(name)));
         }

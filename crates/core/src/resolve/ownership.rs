@@ -49,7 +49,7 @@ impl<'v, 'a> ClusterOwnership<'v, 'a> {
             own: self,
             field_suffix: format!(" of MeshFedConfig {}", config.identity.key),
         };
-        let judged = endpoints.into_iter().map(|endpoint| policy.check(endpoint)).enumerate();
+        let judged = endpoints.into_iter().map(|endpoint| policy.refuse_endpoint(endpoint)).enumerate();
         judged.into_iter().find_map(|(index, verdict)| Some((index, verdict.err()?)))
     }
 }
