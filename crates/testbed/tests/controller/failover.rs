@@ -146,10 +146,15 @@ fn wait_until_converged(world: &World) -> Result<()> {
     }
 }
 
-/// Traffic flows without an API server. What users write afterwards is applied.
+/// Most lines that Emcee may log while the API server is away for a minute.
+const MAX_OUTAGE_LINES: usize = 10;
+
+/// Traffic flows without an API server, and Emcee's log stays short. What users write afterwards is applied.
 pub(crate) fn api_server_outage(bed: &Bed) -> Result<()> {
     let world = World::shared(bed)?;
     let here = world.consuming_mesh.clone();
+    let log = here.folder().join("logs/emcee.log");
+    let before = std::fs::read_to_string(&log)?.lines().count();
     let to = format!("flat-helloworld.{WEB}:5000");
     let pod = client_pod(WEB);
     let call = command(&["http", &to]).join(" ");
@@ -157,11 +162,15 @@ pub(crate) fn api_server_outage(bed: &Bed) -> Result<()> {
     world.consuming_mesh.without_apiserver(move || {
         let words: Vec<&str> = call.split(' ').collect();
         // The length of the outage is what this test is about.
-        std::thread::sleep(Duration::from_secs(30));
-        let _received = sender.send(here.exec(&pod, &words));
+        std::thread::sleep(Duration::from_mins(1));
+        let _received = sender.send((here.exec(&pod, &words), std::fs::read_to_string(&log)));
     })?;
-    let answer = answers.recv()??;
+    let (answer, text) = answers.recv()?;
+    let (answer, text) = (answer?, text?);
     ensure!(answer.code == 0, "without an API server: {answer:?}");
+    let lines: Vec<_> = text.lines().skip(before).collect();
+    ensure!(lines.iter().any(|line| line.contains("watch failed")), "the outage is not logged: {lines:#?}");
+    ensure!(lines.len() <= MAX_OUTAGE_LINES, "{} lines in a minute: {lines:#?}", lines.len());
     world.consuming_mesh.apply(&binding("back"))?;
     wait_until_ready(&world, "back")?;
     world.consuming_mesh.delete(&binding("back"))?;
