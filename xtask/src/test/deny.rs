@@ -38,8 +38,8 @@ pub(super) fn check() -> Result<()> {
     let root = bed::workspace_root()?;
     let mut deny_fuzz = Command::new(&tool);
     deny_fuzz.arg("--locked").arg("--manifest-path").arg(root.join("fuzz/Cargo.toml"));
-    deny_fuzz.arg("check").arg("--config").arg(root.join("deny.toml"));
-    run(deny_fuzz.args(["bans", "licenses", "sources"]))?;
+    deny_fuzz.arg("--config").arg(root.join("deny.toml"));
+    run(deny_fuzz.args(["check", "bans", "licenses", "sources"]))?;
     check_if_fetched(
         || run_within(&mut deny(&["fetch", "db"]), FETCH_TIMEOUT),
         || run(&mut deny(&["check", "--disable-fetch", "advisories"])),
