@@ -50,6 +50,7 @@ pub mod bundle;
 pub mod cache;
 pub mod client;
 pub mod client_stream;
+pub mod connection_listener;
 pub mod counters;
 pub mod endpoint_slice;
 pub mod evicting_slots;

@@ -24,18 +24,13 @@ pub use peer_quotas::ConnectedPeer;
 pub use shared_cache::SharedCache;
 
 use std::collections::BTreeMap;
-use std::io;
-use std::net::IpAddr;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
-use tracing::{debug, warn};
 
+use crate::connection_listener::ConnectionListener;
 use crate::counters::DiscoveryCounters;
 use crate::evicting_slots::client_group;
 use crate::peer_ref::PeerRef;
@@ -44,9 +39,6 @@ use crate::tls::TlsRelationships;
 use connection::XdsConnection;
 use handshake::HandshakeQueue;
 use peer_quotas::PeerQuotas;
-
-/// Delay after `accept` fails, which it does for instance when there are no file descriptors left.
-const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(200);
 
 /// Limits on what clients can use, and timeouts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,41 +123,10 @@ impl XdsServer {
     /// Serves until `end` completes. Then it sends GOAWAY to all clients and waits [`ServerLimits::drain_timeout`] for
     /// their streams.
     pub async fn serve(&self, listener: TcpListener, end: impl Future<Output = ()>) {
-        let (until_end, ending) = watch::channel(());
-        let mut connections = JoinSet::new();
-        let mut end = pin!(end);
-        loop {
-            tokio::select! {
-                // Without `biased`, all branches have a chance under a flood of connections.
-                () = &mut end => break,
-                // Reaps finished tasks, so that the set does not grow with every connection ever made.
-                Some(_) = connections.join_next() => {}
-                (stream, client) = accept_connection(&listener) => {
-                    let connection = XdsConnection::new(Arc::clone(&self.0), client, ending.clone());
-                    connections.spawn(connection.run(stream));
-                }
-            }
-        }
-        // The listener is closed first, so that new clients are refused instead of waiting. Dropping the sender wakes
-        // every connection that waits on `ending`.
-        drop((listener, until_end));
-        let last = async { while connections.join_next().await.is_some() {} };
-        if timeout(self.0.limits.drain_timeout, last).await.is_err() {
-            debug!("drain timeout expired, closing remaining connections");
-        }
-    }
-}
-
-async fn accept_connection(listener: &TcpListener) -> (TcpStream, IpAddr) {
-    loop {
-        match listener.accept().await {
-            Ok((stream, client)) => return (stream, client_group(client.ip())),
-            // The client closed the connection before it was accepted. That is no error of this side.
-            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-            Err(error) => {
-                warn!(%error, "failed to accept a connection, retrying");
-                sleep(ACCEPT_RETRY_DELAY).await;
-            }
-        }
+        ConnectionListener::new(listener, self.0.limits.drain_timeout)
+            .serve(end, |stream, client, ending| {
+                XdsConnection::new(Arc::clone(&self.0), client_group(client.ip()), ending).run(stream)
+            })
+            .await;
     }
 }

@@ -5,6 +5,7 @@ mod host_check;
 mod redact;
 
 use std::future::Future;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -22,7 +23,7 @@ use emcee_discovery::openapi;
 use futures_util::future::BoxFuture;
 use prometheus_client::registry::Registry;
 use serde_json::Value;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
@@ -30,6 +31,10 @@ use crate::catalogue::{SelectionError, choose_peer, choose_relationship};
 use crate::http_server::{self, PortLimits};
 
 const OPEN_METRICS_CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Connections that the kernel holds until they are accepted. When there are more, it drops them, and a probe waits a
+/// second for its next try. The default of 128 is a short burst. The kernel's own limit is `net.core.somaxconn`.
+const BACKLOG: u32 = 4096;
 
 /// Addresses of the probe and admin ports.
 #[derive(Args, Clone, Debug)]
@@ -56,15 +61,15 @@ impl PortArgs {
     ///
     /// # Errors
     /// An address cannot be bound.
-    pub(crate) async fn open_ports(&self, state: &AdminState) -> anyhow::Result<(JoinSet<()>, Vec<String>)> {
+    pub(crate) fn open_ports(&self, state: &AdminState) -> anyhow::Result<(JoinSet<()>, Vec<String>)> {
         let (mut ports, mut opened) = (JoinSet::new(), Vec::new());
         if let Some(address) = self.probe_address {
-            let listener = bind_listener(address).await?;
+            let listener = bind_listener(address)?;
             opened.push(format!("the probe port is at {}", listener.local_addr()?));
             ports.spawn(serve_probes(listener, state.clone(), std::future::pending()));
         }
         if let Some(address) = self.admin_address {
-            let listener = bind_admin_listener(address, true).await?;
+            let listener = bind_admin_listener(address, true)?;
             opened.push(format!("the admin port is at {}", listener.local_addr()?));
             ports.spawn(serve_admin(listener, state.clone(), std::future::pending()));
         }
@@ -118,7 +123,7 @@ pub struct AdminState {
 ///
 /// # Errors
 /// The address is not a loopback address and is not `explicit`, or it cannot be bound.
-pub async fn bind_admin_listener(address: SocketAddr, explicit: bool) -> anyhow::Result<TcpListener> {
+pub fn bind_admin_listener(address: SocketAddr, explicit: bool) -> anyhow::Result<TcpListener> {
     if !address.ip().is_loopback() {
         if !explicit {
             bail!(
@@ -127,15 +132,23 @@ pub async fn bind_admin_listener(address: SocketAddr, explicit: bool) -> anyhow:
         }
         tracing::warn!(%address, "admin port exposes the configuration to every machine that can reach it");
     }
-    bind_listener(address).await
+    bind_listener(address)
 }
 
 /// Binds an address, for a port that needs no protection of its own.
 ///
 /// # Errors
 /// The address cannot be bound.
-pub async fn bind_listener(address: SocketAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).await.with_context(|| format!("cannot listen at {address}"))
+pub fn bind_listener(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    listen(address).with_context(|| format!("cannot listen at {address}"))
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // As `TcpListener::bind` does: the port of a process that has just ended can be bound again.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// Serves `/live`, `/ready` and `/metrics` until `end` resolves.

@@ -158,13 +158,13 @@ pub(crate) async fn run_controller(
     let (namespace, identity) = (options.namespace.clone(), options.identity.clone());
     let mut controller = Controller::new(client.clone(), options, controller_metrics);
     let state = AdminState { registry: Arc::new(registry), health: Arc::new(controller.health()) };
-    let (mut ports, opened) = args.admin.open_ports(&state).await?;
+    let (mut ports, opened) = args.admin.open_ports(&state)?;
     for opened in opened {
         info!("{opened}");
     }
-    open_webhook(args, client.clone(), webhook_metrics, &mut ports).await?;
-    let discovery = MeshDiscovery::open(&args.discovery, discovery_metrics).await?;
-    let mcp = args.mcp.open().await?;
+    open_webhook(args, client.clone(), webhook_metrics, &mut ports)?;
+    let discovery = MeshDiscovery::open(&args.discovery, discovery_metrics)?;
+    let mcp = args.mcp.open()?;
     // Last step that needs a working setup: a replica that takes the Lease and then fails to start would keep the
     // others from writing until the Lease expires.
     let leadership = Leadership::acquire(client, &namespace, &identity);
@@ -192,14 +192,14 @@ pub(crate) async fn run_controller(
 }
 
 /// Serves the admission webhook in a task of `ports`, if it has an address.
-async fn open_webhook(
+fn open_webhook(
     args: &ClusterArgs,
     client: Client,
     metrics: WebhookMetrics,
     ports: &mut JoinSet<()>,
 ) -> anyhow::Result<()> {
     let Some(address) = args.webhook_address else { return Ok(()) };
-    let listener = admin::bind_listener(address).await?;
+    let listener = admin::bind_listener(address)?;
     let options = WebhookOptions::for_namespace(&own_namespace(args.namespace.as_deref()));
     ports.spawn(async move {
         if let Err(error) = webhook::serve(listener, client, options, metrics, std::future::pending()).await {

@@ -107,9 +107,9 @@ impl MeshDiscovery {
     ///
     /// # Errors
     /// The address cannot be bound.
-    pub(crate) async fn open(args: &DiscoveryArgs, metrics: DiscoveryMetrics) -> anyhow::Result<Self> {
+    pub(crate) fn open(args: &DiscoveryArgs, metrics: DiscoveryMetrics) -> anyhow::Result<Self> {
         let listener = match args.discovery_address {
-            Some(address) => Some(crate::admin::bind_listener(address).await?),
+            Some(address) => Some(crate::admin::bind_listener(address)?),
             None => None,
         };
         let announcer = Arc::clone(&metrics.cache);

@@ -15,6 +15,7 @@ use axum::body::{Body, Bytes, HttpBody as _, to_bytes};
 use axum::http::header::CONNECTION;
 use axum::http::{HeaderValue, Request, Response, StatusCode};
 use axum::response::IntoResponse as _;
+use emcee_discovery::connection_listener::ConnectionListener;
 use emcee_discovery::evicting_slots::{EvictableSlot, EvictingSlots, SlotTicket, client_group};
 use emcee_discovery::lane_scheduler::LaneScheduler;
 use hyper::body::Incoming;
@@ -25,10 +26,9 @@ use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
-use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
-use tracing::{debug, warn};
+use tracing::debug;
 
 /// Longest time for a TLS handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -38,8 +38,6 @@ const SMALL_BODY_BYTES: usize = 64 * 1024;
 const MAX_LARGE_BODIES: usize = 8;
 /// Longest time for requests in progress when a connection or the server is closed.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
-/// Pause after a failed accept, which happens for example when the process has no file descriptors left.
-const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(200);
 
 /// Resource and time limits for the clients of a port.
 #[derive(Clone, Copy, Debug)]
@@ -118,37 +116,13 @@ pub(crate) async fn serve(
         connection_slots: EvictingSlots::new(limits.max_connections),
         large_body_slots: EvictingSlots::new(MAX_LARGE_BODIES),
     });
-    let (until_end, ending) = watch::channel(());
-    let mut connections = JoinSet::new();
-    let mut end = pin!(end);
-    loop {
-        tokio::select! {
-            () = &mut end => break,
-            // Remove finished tasks; the set would otherwise grow with every connection.
-            Some(_) = connections.join_next() => {}
-            (stream, client) = accept_connection(&listener) => {
-                // Never waits: if the port is full, this evicts another connection.
-                let place = port.connection_slots.acquire(client);
-                connections.spawn(handle_connection(Arc::clone(&port), stream, place, ending.clone()));
-            }
-        }
-    }
-    // Close the socket first, so that no connection arrives any more. Dropping the sender wakes every `ending`.
-    drop((listener, until_end));
-    let last = async { while connections.join_next().await.is_some() {} };
-    if timeout(DRAIN_TIMEOUT, last).await.is_err() {
-        debug!("connections aborted at shutdown");
-    }
-}
-
-async fn accept_connection(listener: &TcpListener) -> (TcpStream, IpAddr) {
-    loop {
-        match listener.accept().await {
-            Ok((stream, client)) => return (stream, client_group(client.ip())),
-            Err(error) => warn!(%error, "accept failed; retrying"),
-        }
-        sleep(ACCEPT_RETRY_DELAY).await;
-    }
+    ConnectionListener::new(listener, DRAIN_TIMEOUT)
+        .serve(end, |stream, client, ending| {
+            // Never waits: if the port is full, this evicts another connection.
+            let place = port.connection_slots.acquire(client_group(client.ip()));
+            handle_connection(Arc::clone(&port), stream, place, ending)
+        })
+        .await;
 }
 
 /// Runs one connection until it is finished or evicted.

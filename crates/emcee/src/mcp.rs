@@ -70,7 +70,7 @@ impl McpArgs {
     /// # Errors
     /// The address cannot be bound, or is not on loopback although there is no certificate; or the certificate cannot
     /// be used.
-    pub(crate) async fn open(&self) -> anyhow::Result<Option<McpServer>> {
+    pub(crate) fn open(&self) -> anyhow::Result<Option<McpServer>> {
         let Some(address) = self.listen else { return Ok(None) };
         let files = match (&self.certificate, &self.key) {
             (Some(certificate), Some(key)) => Some(CertificateFiles::load(certificate.clone(), key.clone())?),
@@ -82,7 +82,7 @@ impl McpArgs {
                 "--mcp-listen {address}: without TLS, MCP is served on loopback only (127.0.0.1, or give --mcp-certificate and --mcp-key)"
             );
         }
-        Ok(Some(McpServer { listener: admin::bind_listener(address).await?, files }))
+        Ok(Some(McpServer { listener: admin::bind_listener(address)?, files }))
     }
 }
 

@@ -71,7 +71,7 @@ fn engine_with_catalogue() -> TestEngine {
 
 /// Runs a command against a running Emcee. Returns stdout, stderr and exit code.
 async fn run_command(engine: TestEngine, args: &str) -> (String, String, Option<i32>) {
-    let listener = admin::bind_admin_listener(([127, 0, 0, 1], 0).into(), false).await.expect("an open port");
+    let listener = admin::bind_admin_listener(([127, 0, 0, 1], 0).into(), false).expect("an open port");
     let address = listener.local_addr().expect("a bound port");
     let state = AdminState { registry: Arc::new(Registry::default()), health: Arc::new(engine) };
     let server = tokio::spawn(admin::serve_admin(listener, state, std::future::pending()));
@@ -85,7 +85,7 @@ async fn run_command(engine: TestEngine, args: &str) -> (String, String, Option<
 }
 
 async fn send_request(engine: TestEngine, is_admin: bool, request: &str) -> String {
-    let listener = admin::bind_admin_listener(([127, 0, 0, 1], 0).into(), false).await.expect("an open port");
+    let listener = admin::bind_admin_listener(([127, 0, 0, 1], 0).into(), false).expect("an open port");
     let address = listener.local_addr().expect("a bound port");
     let state = AdminState { registry: Arc::new(Registry::default()), health: Arc::new(engine) };
     let server = tokio::spawn(async move {
@@ -210,7 +210,7 @@ async fn the_admin_port_refuses_requests_of_foreign_web_pages() {
 
 #[tokio::test]
 async fn idle_connections_do_not_delay_probes() {
-    let listener = admin::bind_listener(([127, 0, 0, 1], 0).into()).await.expect("an open port");
+    let listener = admin::bind_listener(([127, 0, 0, 1], 0).into()).expect("an open port");
     let address = listener.local_addr().expect("a bound port");
     let state = AdminState { registry: Arc::new(Registry::default()), health: Arc::new(healthy_engine()) };
     let server = tokio::spawn(admin::serve_probes(listener, state, std::future::pending()));
@@ -239,9 +239,9 @@ async fn idle_connections_do_not_delay_probes() {
 #[tokio::test]
 async fn the_admin_port_opens_to_other_hosts_only_if_allowed() {
     let address = ([0, 0, 0, 0], 0).into();
-    let error = admin::bind_admin_listener(address, false).await.unwrap_err().to_string();
+    let error = admin::bind_admin_listener(address, false).unwrap_err().to_string();
     assert!(error.contains("--admin-address"), "{error}");
-    assert!(admin::bind_admin_listener(address, true).await.is_ok());
+    assert!(admin::bind_admin_listener(address, true).is_ok());
 }
 
 #[tokio::test]

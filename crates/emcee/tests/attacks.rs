@@ -38,7 +38,7 @@ struct Attack {
 /// Attacks of clients without a certificate that an audit found.
 const ATTACKS: [Attack; 4] = [
     Attack {
-        name: "half a request on each of 400 sockets of the probe port",
+        name: "half a request on each of 1,600 sockets of the probe port",
         role: "probes",
         target: Target::Emcee,
     },

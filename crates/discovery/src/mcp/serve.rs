@@ -5,28 +5,23 @@ mod stream;
 
 use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use thiserror::Error;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
-use tracing::{debug, warn};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
 
 use self::connection::McpConnection;
 use super::store::McpSnapshot;
 use super::tls::McpServerTls;
+use crate::connection_listener::ConnectionListener;
 use crate::counters::McpCounters;
 
 /// Time for a client to receive the status that ends its stream.
 const FINAL_STATUS_TIMEOUT: Duration = Duration::from_secs(1);
 /// Time for all streams to end when the server shuts down.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
-/// Delay after a failed accept, for example when no file descriptors are left.
-const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(200);
 
 /// Limits on the resources and the time that clients may take.
 #[derive(Clone, Copy, Debug)]
@@ -87,50 +82,15 @@ async fn serve_with_limits(
     if tls.is_none() && !address.ip().is_loopback() {
         return Err(McpServeError::Plaintext(address));
     }
-    let permits = Arc::new(Semaphore::new(limits.max_connections));
-    let (until_end, ending) = watch::channel(());
-    let mut connections = JoinSet::new();
-    let mut end = pin!(end);
-    loop {
-        tokio::select! {
-            () = &mut end => break,
-            // Removes finished tasks from the set, which would otherwise grow.
-            Some(_) = connections.join_next() => {}
-            Some((stream, permit)) = accept_connection(&listener, &permits) => {
-                let tls = tls.as_ref().map(|tls| tls.borrow().server_config());
-                let connection = McpConnection::new(
-                    limits,
-                    snapshots.clone(),
-                    Arc::clone(&counters),
-                    ending.clone(),
-                );
-                connections.spawn(async move { (connection.run(stream, tls).await, drop(permit)) });
-            }
-        }
-    }
-    // Dropping the sender signals the end to all connections.
-    drop((listener, until_end));
-    let last = async { while connections.join_next().await.is_some() {} };
-    if timeout(DRAIN_TIMEOUT, last).await.is_err() {
-        debug!("closing MCP connections that did not end in time");
-    }
+    // At the limit, new connections stay in the backlog.
+    let listener =
+        ConnectionListener::new(listener, DRAIN_TIMEOUT).with_max_connections(limits.max_connections);
+    let serve = |stream, _, ending| {
+        let tls = tls.as_ref().map(|tls| tls.borrow().server_config());
+        McpConnection::new(limits, snapshots.clone(), Arc::clone(&counters), ending).run(stream, tls)
+    };
+    listener.serve(end, serve).await;
     Ok(())
-}
-
-/// Waits for a permit, then for a connection. `None` only if the semaphore has been closed, which never happens.
-async fn accept_connection(
-    listener: &TcpListener,
-    permits: &Arc<Semaphore>,
-) -> Option<(TcpStream, OwnedSemaphorePermit)> {
-    // The permit comes first: at the limit, new connections stay in the backlog instead of being accepted and closed.
-    let permit = Arc::clone(permits).acquire_owned().await.ok()?;
-    loop {
-        match listener.accept().await {
-            Ok((stream, _)) => return Some((stream, permit)),
-            Err(error) => warn!(%error, "accepting MCP connection failed"),
-        }
-        sleep(ACCEPT_RETRY_DELAY).await;
-    }
 }
 
 #[cfg(test)]

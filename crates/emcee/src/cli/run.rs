@@ -124,8 +124,8 @@ fn follow_folder(
     shutdown::run_to_completion(runtime, async {
         let mut registry = metrics::new_registry();
         let metrics = DiscoveryMetrics::register(&mut registry);
-        let _ports = open_ports(args.cluster.port_args(), &file_mode, registry, console).await?;
-        let discovery = MeshDiscovery::open(args.cluster.discovery_args(), metrics).await?;
+        let _ports = open_ports(args.cluster.port_args(), &file_mode, registry, console)?;
+        let discovery = MeshDiscovery::open(args.cluster.discovery_args(), metrics)?;
         let ends = file_mode.connect_discovery();
         // Discovery stops when `until` is dropped below, after the last write.
         let (until, ended) = tokio::sync::oneshot::channel::<()>();
@@ -151,7 +151,7 @@ fn exit_status(file_mode: &FileMode) -> ExitStatus {
 }
 
 /// Serves the probe and admin ports. Without them, file mode keeps no data for them either.
-async fn open_ports(
+fn open_ports(
     args: &PortArgs,
     file_mode: &FileMode,
     registry: Registry,
@@ -162,7 +162,7 @@ async fn open_ports(
     }
     let health = Arc::new(file_mode.health());
     let state = AdminState { registry: Arc::new(registry), health };
-    let (ports, opened) = args.open_ports(&state).await?;
+    let (ports, opened) = args.open_ports(&state)?;
     for opened in opened {
         console.print_note(format_args!("emcee: {opened}"))?;
     }

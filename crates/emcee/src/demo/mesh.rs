@@ -149,8 +149,8 @@ fn run_until_killed(
     runtime.block_on(async {
         let mut registry = crate::metrics::new_registry();
         let metrics = DiscoveryMetrics::register(&mut registry);
-        let discovery = MeshDiscovery::open(&DiscoveryArgs::listening_on(ports.discovery), metrics).await?;
-        let admin = admin::bind_admin_listener(ports.admin, false).await?;
+        let discovery = MeshDiscovery::open(&DiscoveryArgs::listening_on(ports.discovery), metrics)?;
+        let admin = admin::bind_admin_listener(ports.admin, false)?;
         let address = discovery.listen_address().context("it listens")?;
         // Both ports are open here, and connections to them wait in the backlog until they are served below.
         listens.send(Ok(DemoPorts { discovery: address, admin: admin.local_addr()? }))?;

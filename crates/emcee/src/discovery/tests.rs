@@ -31,7 +31,6 @@ fn updates_for_relationship(name: &str) -> Vec<CatalogueUpdate> {
 #[tokio::test]
 async fn discovery_stops_while_its_change_queue_is_full() {
     let discovery = MeshDiscovery::open(&DiscoveryArgs::default(), DiscoveryMetrics::default())
-        .await
         .expect("it opens no port");
     let (publish, updates) = mpsc::unbounded_channel();
     let (say, queue) = mpsc::channel(1);

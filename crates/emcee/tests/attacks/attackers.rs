@@ -22,14 +22,16 @@ use tokio_rustls::rustls::{
 
 const WEBHOOK: &str = "emcee-webhook.emcee.svc";
 const DISCOVERY: &str = "discovery.blue.emcee.internal";
-/// Sockets that one attacker holds open.
-const MAX_OPEN_SOCKETS: usize = 400;
+/// Sockets that one thread holds open.
+const MAX_OPEN_SOCKETS: usize = 50;
 
 /// Attacks until the process is killed, and prints the number of attacks every half second.
 pub(crate) fn run_attack(role: &str) {
     let address: SocketAddr = env::var("EMCEE_TARGET").unwrap().parse().unwrap();
     let count = Arc::new(AtomicU64::new(0));
     let threads = match role {
+        // When the listener's backlog is full, a thread waits a second for its connection.
+        "probes" | "hellos" => 32,
         "chains" => 16,
         _ => 4,
     };

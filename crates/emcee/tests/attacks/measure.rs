@@ -38,9 +38,13 @@ pub(crate) struct Measurement {
 
 impl Measurement {
     pub(crate) fn p99(&self) -> Duration {
+        self.percentile(99)
+    }
+
+    fn percentile(&self, percent: usize) -> Duration {
         let mut delays = self.delays.clone();
         delays.sort_unstable();
-        delays.get(delays.len().saturating_sub(1) * 99 / 100).copied().unwrap_or_default()
+        delays.get(delays.len().saturating_sub(1) * percent / 100).copied().unwrap_or_default()
     }
 
     /// Returns the number of attacks per second.
@@ -53,12 +57,13 @@ impl fmt::Display for Measurement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} attacks/s; {} probes, slowest {:.1?}, {} unanswered; {} changes, p99 {:.1?}; {} MiB",
+            "{} attacks/s; {} probes, slowest {:.1?}, {} unanswered; {} changes, p50 {:.1?}, p99 {:.1?}; {} MiB",
             self.rate(),
             self.probes,
             self.slowest,
             self.unanswered,
             self.delays.len(),
+            self.percentile(50),
             self.p99(),
             self.memory_mib
         )
@@ -236,6 +241,8 @@ async fn open_call(
     first: &DeltaDiscoveryRequest,
 ) -> Option<BidiStream<DeltaDiscoveryResponse>> {
     let stream = tokio::net::TcpStream::connect(stage.service).await.ok()?;
+    // As Emcee's client does.
+    stream.set_nodelay(true).ok()?;
     let (stream, _) = connect(stream, yellow, "m4").await.ok()?;
     let connection = ClientConnection::handshake(stream, TIMEOUT).await.ok()?;
     connection.open_stream("m4", wire::DELTA_METHOD_PATH, first, wire::MAX_RESPONSE_BYTES).await.ok()

@@ -187,7 +187,7 @@ pub(crate) fn serve_webhook() {
                 "metadata": {"name": "emcee"}, "webhooks": [{"name": "emcee.io", "clientConfig": client}]}),
         );
         let bind = || admin::bind_listener(([127, 0, 0, 1], 0).into());
-        let (probes, reviews) = (bind().await.unwrap(), bind().await.unwrap());
+        let (probes, reviews) = (bind().unwrap(), bind().unwrap());
         let addresses = (probes.local_addr().unwrap(), reviews.local_addr().unwrap());
         let state = AdminState { registry: Arc::new(Registry::default()), health: Arc::new(Well) };
         tokio::spawn(admin::serve_probes(probes, state, std::future::pending()));

@@ -9,6 +9,7 @@ use emcee_core::key::ObjectKey;
 use emcee_core::plan::{GeneratedObject, ObjectContent, ObjectOwner, OwnerKind};
 use emcee_testkit::certs::{Ca, Leaf, TlsPair};
 use emcee_testkit::spans::SpanRecorder;
+use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tonic::Code;
