@@ -56,7 +56,9 @@ impl ConnectionListener {
                 // Removes finished tasks, so that the set does not grow with every connection ever made.
                 Some(_) = connections.join_next() => {}
                 Some((stream, client, permit)) = self.accept() => {
-                    let connection = serve(stream, client, ending.clone());
+                    // Boxed, because the block below would otherwise have room for this future twice, before and
+                    // during its `await`.
+                    let connection = Box::pin(serve(stream, client, ending.clone()));
                     connections.spawn(async move {
                         connection.await;
                         drop(permit);
