@@ -29,6 +29,7 @@ pub mod names;
 pub mod parse;
 pub mod plan;
 mod policy;
+pub mod ports;
 pub mod problem;
 pub mod protocol;
 pub mod resolve;

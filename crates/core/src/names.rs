@@ -10,8 +10,15 @@ pub const EMCEE_DOMAIN: &str = "emcee.internal";
 /// The relationship name that is reserved for [`binding_host`].
 pub const RESERVED_RELATIONSHIP: &str = "binding";
 
+/// First label of [`discovery_server_name`].
+const DISCOVERY_LABEL: &str = "discovery";
+/// Prefix of [`relay_host`].
+const RELAY_PREFIX: &str = "relay.";
+
 const MAX_LABEL: usize = 63;
 const MAX_NAME: usize = 253;
+/// Length of the longest server name that [`relay_host`] turns into a DNS name.
+pub(crate) const MAX_SERVER_NAME: usize = MAX_NAME - RELAY_PREFIX.len();
 /// Prefix of a hash that replaces a text too long for a label's value.
 const HASH_PREFIX: &str = "sha256-";
 /// Maximum length of the owner's name in a base name. With `emcee-`, `-` and 12 hex digits it leaves room in a DNS
@@ -54,9 +61,23 @@ pub fn is_in_domain(domain: &str, name: &str) -> bool {
     name.strip_suffix(domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
 }
 
-/// Returns the server name under which a mesh serves discovery to the peers of a relationship.
+/// Returns the server name (SNI) under which a mesh serves discovery to the peers of a relationship, both at its ingress
+/// gateway and in Emcee.
 pub fn discovery_server_name(relationship: &str) -> String {
-    ["discovery", relationship, EMCEE_DOMAIN].join(".")
+    [DISCOVERY_LABEL, relationship, EMCEE_DOMAIN].join(".")
+}
+
+/// Returns the relationship of a name that [`discovery_server_name`] made; `None` for any other name.
+///
+/// ```
+/// use emcee_core::names::{discovery_server_name, parse_discovery_server_name};
+///
+/// assert_eq!(parse_discovery_server_name(&discovery_server_name("blue")), Some("blue"));
+/// ```
+pub fn parse_discovery_server_name(name: &str) -> Option<&str> {
+    let labels = name.strip_suffix(EMCEE_DOMAIN)?.strip_suffix('.')?;
+    let relationship = labels.strip_prefix(DISCOVERY_LABEL)?.strip_prefix('.')?;
+    (!relationship.is_empty() && !relationship.contains('.')).then_some(relationship)
 }
 
 /// Returns the binding host: the consuming mesh's own host for a remote service.
@@ -118,6 +139,11 @@ pub fn owner_base_name(owner_name: &str, identity: &[&str]) -> String {
     let name = ["emcee-", cut, "-", &short_hash(identity)].concat();
     // An owner's name may be a DNS name, but a base name is a single label. The hash keeps `a.b` and `a-b` distinct.
     if cut.contains('.') { name.replace('.', "-") } else { name }
+}
+
+/// Returns the host by which an egress gateway reaches the remote endpoints of a server name or a binding host.
+pub(crate) fn relay_host(host: &str) -> String {
+    [RELAY_PREFIX, host].concat()
 }
 
 /// Returns the host by which a gateway passes the TLS of a server name through to workloads of this mesh.
@@ -214,6 +240,22 @@ mod tests {
             "reviews.shop.blue.example.com",
         ] {
             assert_eq!(parse_server_name(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn only_server_names_of_discovery_are_parsed_as_such() {
+        assert_eq!(parse_discovery_server_name("discovery.blue.emcee.internal"), Some("blue"));
+        for bad in [
+            "discovery.emcee.internal",
+            "discovery..emcee.internal",
+            "discovery.a.blue.emcee.internal",
+            "discovery.blue.emcee.internal.",
+            "discovery.blue.xemcee.internal",
+            "xdiscovery.blue.emcee.internal",
+            "reviews.shop.blue.emcee.internal",
+        ] {
+            assert_eq!(parse_discovery_server_name(bad), None, "{bad}");
         }
     }
 

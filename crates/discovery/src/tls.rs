@@ -22,6 +22,7 @@ pub use accept::{AcceptError, PendingHandshake, accept, read_client_hello};
 pub use authenticated_peer::{AuthenticatedPeer, ReverifyError};
 pub use certificate_error::{PeerCertificateError, TlsRole};
 pub use connect::{TlsError, connect};
+pub use emcee_core::names::discovery_server_name;
 pub use identity::{TlsIdentity, TlsIdentityError};
 pub use relationship::{TlsRelationship, TlsRelationships};
 pub use subject_alt_name::SubjectAltName;
@@ -29,21 +30,15 @@ pub use subject_alt_name::SubjectAltName;
 use std::io;
 use std::sync::Arc;
 
+use emcee_core::names;
 use rustls::crypto::{CryptoProvider, ring};
 
 /// ALPN protocol of HTTP/2, over which gRPC runs.
 const ALPN: &[u8] = b"h2";
 
-/// The server name (SNI) of a relationship's discovery service, both at its ingress gateway and in Emcee.
-pub fn discovery_server_name(relationship: &str) -> String {
-    format!("discovery.{relationship}.emcee.internal")
-}
-
 /// Extracts the relationship from a server name. Ignores letter case, as host names have none.
 fn relationship_from_server_name(server_name: &str) -> Option<String> {
-    let name = server_name.to_ascii_lowercase();
-    let relationship = name.strip_prefix("discovery.")?.strip_suffix(".emcee.internal")?;
-    (!relationship.is_empty() && !relationship.contains('.')).then(|| relationship.to_owned())
+    names::parse_discovery_server_name(&server_name.to_ascii_lowercase()).map(str::to_owned)
 }
 
 /// The cryptography that all TLS configurations use.

@@ -26,8 +26,6 @@ pub const DEFAULT_IMAGE: &str = concat!("emcee:", env!("CARGO_PKG_VERSION"));
 const PROBE_PORT: u16 = 8080;
 /// Port of the admission webhook.
 const WEBHOOK_PORT: u16 = 9443;
-/// Port of discovery.
-const DISCOVERY_PORT: u16 = 15443;
 /// Resources that users write.
 const USER_RESOURCES: [&str; 3] = ["meshfedconfigs", "serviceexpositions", "servicebindings"];
 

@@ -14,16 +14,15 @@ use super::istio::{
 };
 use crate::names;
 use crate::plan::{GeneratedObject, ObjectContent, ObjectOwner};
+use crate::ports::INTER_MESH_PORT;
 use crate::protocol::Protocol;
 use crate::resolve::{EgressRelay, ExposedService, ResolvedGateway, Upstream};
-
-const PASSTHROUGH_PORT: u16 = 15443;
 
 /// Builds the consuming side: from the egress gateway to the remote ingress. The entry is MESH_EXTERNAL, so
 /// that Istio does not add a second layer of TLS.
 pub(crate) fn to_remote(relay: &EgressRelay<'_>) -> Vec<GeneratedObject> {
-    let host = format!("relay.{}", relay.server_name);
-    let port = service_port(PASSTHROUGH_PORT, "tls", "TLS", None);
+    let host = names::relay_host(relay.server_name);
+    let port = service_port(INTER_MESH_PORT, "tls", "TLS", None);
     let entry = remote_service_entry(&host, Location::MeshExternal, port, relay.endpoints, OWN_NAMESPACE);
     let namespace = &relay.egress.namespace;
     let mut objects = gateway_objects(
@@ -31,7 +30,7 @@ pub(crate) fn to_remote(relay: &EgressRelay<'_>) -> Vec<GeneratedObject> {
         relay.server_name,
         &relay.owner,
         &relay.name,
-        route_destination(&host, PASSTHROUGH_PORT, ""),
+        route_destination(&host, INTER_MESH_PORT, ""),
     );
     let mut bodies = vec![ObjectContent::ServiceEntry(Box::new(entry))];
     // With one endpoint there is nothing to fail over to.

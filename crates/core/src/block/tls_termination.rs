@@ -11,11 +11,11 @@ use super::istio::{
     OWN_NAMESPACE, TLS_SUBSET, destination_rule, gateway_server, new_object, remote_service_entry,
     route_destination, service_port, traffic_policy,
 };
+use crate::names;
 use crate::plan::{GeneratedObject, ObjectContent, ObjectOwner};
+use crate::ports::INTER_MESH_PORT;
 use crate::protocol::Protocol;
 use crate::resolve::{BoundService, ExposedService, ResolvedGateway};
-
-const RELAY_PORT: u16 = 15443;
 
 /// Request headers in which the egress gateway would disclose this mesh to the peer: the caller's SPIFFE id
 /// and certificate, which an Istio gateway adds by default, the metadata of its proxies, and the name of its
@@ -39,7 +39,7 @@ const REMOVED_RESPONSE_HEADERS: [&str; 3] =
 /// inter-mesh server name.
 pub(crate) fn to_remote(remote: &BoundService<'_>) -> Vec<GeneratedObject> {
     let (Some(egress), Some(credential)) = (remote.egress, &remote.credential) else { return Vec::new() };
-    let host = format!("relay.{}", remote.host);
+    let host = names::relay_host(&remote.host);
     let tls = ClientTls {
         credential_name: credential.clone(),
         sni: remote.server_name.clone(),
@@ -55,7 +55,7 @@ pub(crate) fn to_remote(remote: &BoundService<'_>) -> Vec<GeneratedObject> {
     rule.workload_selector = Some(egress.labels.to_map().into());
     // As for the binding host: TLS keeps Istio from opening a wildcard listener for a TCP port.
     let protocol = if remote.protocol.is_http() { "HTTP" } else { "TLS" };
-    let port = service_port(RELAY_PORT, "relay", protocol, None);
+    let port = service_port(INTER_MESH_PORT, "relay", protocol, None);
     let entry = remote_service_entry(&host, Location::MeshExternal, port, &remote.endpoints, OWN_NAMESPACE);
     let name = || remote.owner.part_name("relay");
     let relay = TerminationRoute {
@@ -67,7 +67,7 @@ pub(crate) fn to_remote(remote: &BoundService<'_>) -> Vec<GeneratedObject> {
         protocol: remote.protocol,
         authority: &remote.server_name,
         headers: Headers { request: Some(remove_headers(&REMOVED_REQUEST_HEADERS)), response: None },
-        destination: route_destination(&host, RELAY_PORT, TLS_SUBSET),
+        destination: route_destination(&host, INTER_MESH_PORT, TLS_SUBSET),
     };
     let mut objects = relay.into_objects();
     objects.push(new_object(

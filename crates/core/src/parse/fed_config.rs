@@ -16,9 +16,9 @@ use crate::labels::Labels;
 use crate::mode::{GatewaySide, Mode};
 use crate::names;
 use crate::policy;
+use crate::ports::INTER_MESH_PORT;
 use crate::text::quote_value;
 
-const DEFAULT_GATEWAY_PORT: u16 = 15443;
 const DEFAULT_REPLICAS: i32 = 2;
 const DEFAULT_MAX_IMPORTS: usize = 500;
 const DEFAULT_EXPIRE_AFTER: Duration = Duration::from_mins(10);
@@ -239,7 +239,7 @@ fn parse_gateway(
         );
     }
     let port = port
-        .map_or(DEFAULT_GATEWAY_PORT, |port| checker.parse_port(&format!("spec.{side}_gateway_port"), port));
+        .map_or(INTER_MESH_PORT, |port| checker.parse_port(&format!("spec.{side}_gateway_port"), port));
     // With an invalid mode it is unknown which gateways are needed. Its own problem is enough.
     if let Some(mode) = mode {
         check_gateway_use(checker, mode, side, used, spec);

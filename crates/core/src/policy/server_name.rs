@@ -7,11 +7,8 @@
 //! whichever exists first.
 
 use super::host_name::local_domain;
-use crate::names;
+use crate::names::{self, MAX_SERVER_NAME};
 use crate::text::quote_value;
-
-/// Longest server name: `relay.` is prepended to it, and a host may have 253 characters.
-pub(crate) const MAX_LENGTH: usize = 253 - "relay.".len();
 
 /// Returns why a text is not a server name that a binding of any relationship may request. `None` if it is.
 pub(crate) fn why_malformed(name: &str) -> Option<String> {
@@ -21,8 +18,8 @@ pub(crate) fn why_malformed(name: &str) -> Option<String> {
             quote_value(name)
         ));
     }
-    if name.len() > MAX_LENGTH {
-        return Some(format!("has {} characters (at most {MAX_LENGTH})", name.len()));
+    if name.len() > MAX_SERVER_NAME {
+        return Some(format!("has {} characters (at most {MAX_SERVER_NAME})", name.len()));
     }
     (names::is_emcee_name(name) && names::parse_server_name(name).is_none()).then(|| {
         format!(
@@ -72,9 +69,9 @@ pub(crate) fn check_allowed(
 pub(crate) fn why_malformed_pattern(pattern: &str) -> Option<String> {
     let domain = pattern.strip_prefix("*.");
     let name = domain.unwrap_or(pattern);
-    if !names::is_dns_name(name) || !name.contains('.') || pattern.len() > MAX_LENGTH {
+    if !names::is_dns_name(name) || !name.contains('.') || pattern.len() > MAX_SERVER_NAME {
         return Some(format!(
-            "{} is not a server name (a DNS name in lower case with at least one dot, or `*.` and such a name for all below it; at most {MAX_LENGTH} characters)",
+            "{} is not a server name (a DNS name in lower case with at least one dot, or `*.` and such a name for all below it; at most {MAX_SERVER_NAME} characters)",
             quote_value(pattern)
         ));
     }

@@ -18,12 +18,10 @@ use crate::names;
 use crate::parse::{Binding, ExportScope};
 use crate::plan::{ObjectOwner, OwnerKind};
 use crate::policy;
+use crate::ports::DEFAULT_FACADE_PORT;
 use crate::problem::ResourceProblem;
 use crate::protocol::Protocol;
 use crate::resolve::InputView;
-
-/// Port of a facade if it is neither given nor announced, as in the first prototype.
-const DEFAULT_FACADE_PORT: u16 = 5000;
 
 /// Ports of the binding host, in order of preference. The first one that the gateway's Services do not have
 /// is used, because Istio would translate a port of these Services to a port of the gateway's pods.

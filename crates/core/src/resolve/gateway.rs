@@ -12,12 +12,9 @@ use crate::labels::Labels;
 use crate::mode::GatewaySide;
 use crate::parse::{FedConfig, GatewaySettings};
 use crate::plan::ObjectOwner;
+use crate::ports::INTER_MESH_PORT;
 use crate::problem::ResourceProblem;
 use crate::resolve::InputView;
-
-/// Port on which a created gateway listens, whatever the port of its Service. It is unprivileged, and Istio
-/// translates the port.
-const TARGET_PORT: u16 = 15443;
 
 /// Largest number of node addresses that are announced to peers. It is enough to survive the loss of some
 /// nodes.
@@ -145,7 +142,8 @@ fn created_gateway(
         side,
         labels: created_labels(owner, side),
         port,
-        target_port: TARGET_PORT,
+        // Whatever the port of its Service: Istio translates the port.
+        target_port: INTER_MESH_PORT,
         service_ports: BTreeSet::from([port]),
         created: true,
         addresses: service.map(|service| external_addresses(view, service, port)).unwrap_or_default(),

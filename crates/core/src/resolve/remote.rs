@@ -13,6 +13,7 @@ use crate::key::ObjectKey;
 use crate::names;
 use crate::parse::{Binding, StoredAnnouncement};
 use crate::policy::EndpointAuthor;
+use crate::ports::DEFAULT_FACADE_PORT;
 use crate::problem::ResourceProblem;
 use crate::protocol::Protocol;
 
@@ -386,15 +387,13 @@ impl StoredAnnouncement {
         service: &ObjectKey,
         relationship: &ResolvedRelationship,
     ) -> Announcement {
-        /// Port of the first prototype, if a status has none.
-        const PORT: u16 = 5000;
         let config = &relationship.config;
         Announcement {
             key: service.clone(),
             mode: config.mode,
             server_name: names::server_name(&service.name, &service.namespace, &config.relationship),
             protocol: self.protocol.unwrap_or(Protocol::Http),
-            port: self.port.unwrap_or(PORT),
+            port: self.port.unwrap_or(DEFAULT_FACADE_PORT),
             endpoints: self.endpoints.clone(),
             identities: self.subject_alt_names.clone(),
             trust_domain: self.trust_domain.clone().unwrap_or_default(),

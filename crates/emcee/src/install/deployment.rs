@@ -1,10 +1,11 @@
 //! Emcee's Deployment, with its Services and policies.
 
 use emcee_core::inputs::DISCOVERY_SERVICE;
+use emcee_core::ports::INTER_MESH_PORT;
 use serde_json::{Value, json};
 
 use super::renderer::{NamespaceList, RenderCondition, Renderer};
-use super::{DISCOVERY_PORT, NAME, POD_LABEL, PROBE_PORT, WEBHOOK_PORT, common_labels};
+use super::{NAME, POD_LABEL, PROBE_PORT, WEBHOOK_PORT, common_labels};
 
 /// User and group ID of Emcee's process. It may be any ID but root's, because the image defines no users.
 pub(super) const RUN_AS_USER: u32 = 65532;
@@ -45,7 +46,7 @@ fn network_policy(form: &Renderer<'_>) -> Value {
         form.only_if(RenderCondition::Webhook, vec![json!({"protocol": "TCP", "port": WEBHOOK_PORT})]),
     );
     ports.extend(
-        form.only_if(RenderCondition::Discovery, vec![json!({"protocol": "TCP", "port": DISCOVERY_PORT})]),
+        form.only_if(RenderCondition::Discovery, vec![json!({"protocol": "TCP", "port": INTER_MESH_PORT})]),
     );
     json!({
         "apiVersion": "networking.k8s.io/v1",
@@ -84,7 +85,7 @@ fn discovery_service(form: &Renderer<'_>) -> Value {
         "spec": {
             "type": form.discovery_service_type(),
             "selector": {POD_LABEL.0: POD_LABEL.1},
-            "ports": [{"name": "tls-discovery", "port": DISCOVERY_PORT, "targetPort": DISCOVERY_PORT, "appProtocol": "tls"}],
+            "ports": [{"name": "tls-discovery", "port": INTER_MESH_PORT, "targetPort": INTER_MESH_PORT, "appProtocol": "tls"}],
         },
     })
 }
@@ -149,7 +150,7 @@ fn container_ports(form: &Renderer<'_>) -> Vec<Value> {
     let webhook = json!({"name": "https-webhook", "containerPort": WEBHOOK_PORT});
     let mut ports = vec![json!({"name": "http-probes", "containerPort": PROBE_PORT})];
     ports.extend(form.only_if(RenderCondition::Webhook, vec![webhook]));
-    let discovery = json!({"name": "tls-discovery", "containerPort": DISCOVERY_PORT});
+    let discovery = json!({"name": "tls-discovery", "containerPort": INTER_MESH_PORT});
     ports.extend(form.only_if(RenderCondition::Discovery, vec![discovery]));
     ports
 }
@@ -184,7 +185,7 @@ fn container_args(form: &Renderer<'_>) -> Vec<Value> {
     arguments.push("--admin-address=127.0.0.1:15000".into());
     let webhook = format!("--webhook-address=0.0.0.0:{WEBHOOK_PORT}");
     arguments.extend(form.only_if(RenderCondition::Webhook, vec![webhook.into()]));
-    let discovery = format!("--discovery-address=0.0.0.0:{DISCOVERY_PORT}");
+    let discovery = format!("--discovery-address=0.0.0.0:{INTER_MESH_PORT}");
     arguments.extend(form.only_if(RenderCondition::Discovery, vec![discovery.into()]));
     arguments
 }
