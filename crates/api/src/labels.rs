@@ -34,6 +34,14 @@ pub const DISCOVERY_SERVER: &str = "discovery";
 /// On a Service with [`DISCOVERY`]: the name of the peer, as a label or an annotation. Required if there are
 /// several peers.
 pub const PEER: &str = "emcee.io/peer";
+/// Kubernetes label of an EndpointSlice: the name of its Service.
+pub const SERVICE_NAME: &str = "kubernetes.io/service-name";
+/// Label of an EndpointSlice in an exported bundle: the name under which the service is exposed. It is not
+/// [`SERVICE_NAME`], so that no cluster takes the slice for one of its own Services.
+pub const BUNDLE_SERVICE_NAME: &str = "emcee.io/service-name";
+/// Annotation of the objects of an exported bundle, and of bindings that are imported from it: when the bundle was
+/// exported.
+pub const EXPORTED_AT: &str = "emcee.io/exported-at";
 /// Istio annotation: the namespaces that see a Service.
 pub const ISTIO_EXPORT_TO: &str = "networking.istio.io/exportTo";
 /// Istio label: the revision of the control plane.

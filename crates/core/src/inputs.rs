@@ -42,6 +42,13 @@ use crate::key::ObjectKey;
 /// Name of the Service of this mesh's discovery server, in Emcee's namespace.
 pub const DISCOVERY_SERVICE: &str = "emcee-discovery";
 
+/// Namespace in which Emcee runs, if nothing else is known.
+pub const DEFAULT_NAMESPACE: &str = "emcee-system";
+/// Kubernetes' default domain of a cluster, which is also Istio's default trust domain.
+pub const DEFAULT_DOMAIN: &str = "cluster.local";
+/// Istio's default root namespace.
+pub const DEFAULT_ROOT_NAMESPACE: &str = "istio-system";
+
 /// Settings of this mesh and of the translation.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TranslationSettings {
@@ -88,13 +95,13 @@ impl Default for TranslationSettings {
     /// Istio's own defaults, complete knowledge, the epoch.
     fn default() -> Self {
         Self {
-            trust_domain: "cluster.local".into(),
+            trust_domain: DEFAULT_DOMAIN.into(),
             trust_domain_aliases: Vec::new(),
-            cluster_domain: "cluster.local".into(),
-            root_namespace: "istio-system".into(),
+            cluster_domain: DEFAULT_DOMAIN.into(),
+            root_namespace: DEFAULT_ROOT_NAMESPACE.into(),
             revision: None,
             gateway_namespaces: Vec::new(),
-            discovery_service: ObjectKey::new("emcee-system", DISCOVERY_SERVICE),
+            discovery_service: ObjectKey::new(DEFAULT_NAMESPACE, DISCOVERY_SERVICE),
             coverage: InputCoverage::Complete,
             root_hash: None,
             cluster_networks: Vec::new(),

@@ -14,6 +14,7 @@ mod write;
 #[cfg(test)]
 mod tests;
 
+use emcee_api::labels::{BUNDLE_SERVICE_NAME as SERVICE_NAME_LABEL, EXPORTED_AT as EXPORTED_AT_ANNOTATION};
 use emcee_core::catalogue::Announcement;
 use emcee_core::key::ObjectKey;
 use jiff::Timestamp;
@@ -26,10 +27,8 @@ use crate::endpoint_slice::SliceEncodeError;
 
 const API_VERSION: &str = "discovery.k8s.io/v1";
 const KIND: &str = "EndpointSlice";
-const SERVICE_NAME_LABEL: &str = "emcee.io/service-name";
 const RELATIONSHIP_ANNOTATION: &str = "emcee.io/relationship";
 const MESH_ANNOTATION: &str = "emcee.io/mesh";
-const EXPORTED_AT_ANNOTATION: &str = "emcee.io/exported-at";
 
 /// Content of an exported bundle.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -26,7 +26,7 @@ mod revalidation;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use emcee_core::catalogue::Announcement;
+use emcee_core::catalogue::{Announcement, AnnouncementQuota};
 use emcee_core::endpoint::Endpoint;
 use emcee_core::key::ObjectKey;
 use thiserror::Error;
@@ -58,8 +58,8 @@ pub struct DeltaClientSettings {
 impl Default for DeltaClientSettings {
     fn default() -> Self {
         Self {
-            max_resources: 10_000,
-            max_bytes: 16 * 1024 * 1024,
+            max_resources: AnnouncementQuota::DEFAULT.resources,
+            max_bytes: AnnouncementQuota::DEFAULT.bytes,
             removal_grace: Duration::from_secs(30),
             expire_after: None,
         }

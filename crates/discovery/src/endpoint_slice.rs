@@ -14,8 +14,10 @@ mod slice_name;
 #[cfg(test)]
 mod tests;
 
+use emcee_api::labels::SERVICE_NAME as SERVICE_NAME_LABEL;
 use emcee_core::catalogue::Announcement;
 pub use emcee_core::catalogue::discovery_announcement_key;
+pub use emcee_core::catalogue::{MAX_ENDPOINTS, MAX_IDENTITIES};
 use emcee_core::endpoint::Endpoint;
 use emcee_core::key::ObjectKey;
 use emcee_core::mode::Mode;
@@ -26,12 +28,6 @@ pub(crate) use encode::split_into_slices;
 pub use encode::{EncodedResource, SliceEncodeError, encode_announcement};
 pub use slice_name::{AddressType, SliceName};
 
-/// Maximum number of endpoints of one service. If it has more, only the first ones are announced.
-pub const MAX_ENDPOINTS: usize = 1_000;
-/// Maximum number of identities (subject alternative names) of one service.
-pub const MAX_IDENTITIES: usize = 100;
-
-const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
 const STYLE_ANNOTATION: &str = "emcee.io/style";
 const SERVER_NAME_ANNOTATION: &str = "emcee.io/server-name";
 const SERVICE_PORT_ANNOTATION: &str = "emcee.io/service-port";

@@ -23,6 +23,7 @@ mod subscription_state;
 
 use std::collections::BTreeMap;
 
+use emcee_core::catalogue::AnnouncementQuota;
 use thiserror::Error;
 
 use self::ack_tracker::AckTracker;
@@ -50,7 +51,7 @@ pub struct DeltaStreamLimits {
 
 impl Default for DeltaStreamLimits {
     fn default() -> Self {
-        Self { max_names: 1_000, max_initial_versions: 10_000 }
+        Self { max_names: 1_000, max_initial_versions: AnnouncementQuota::DEFAULT.resources }
     }
 }
 

@@ -12,7 +12,7 @@ use anyhow::Context as _;
 use clap::Args;
 use emcee_controller::lease::Leadership;
 use emcee_controller::{Controller, ControllerOptions, Metrics, NamespaceScope, Namespaces};
-use emcee_core::inputs::TranslationSettings;
+use emcee_core::inputs::{DEFAULT_NAMESPACE, TranslationSettings};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use tokio::task::JoinSet;
@@ -255,7 +255,7 @@ pub(crate) fn default_options(scope: NamespaceScope) -> ControllerOptions {
 pub(crate) fn own_namespace(given: Option<&str>) -> String {
     let own = || std::fs::read_to_string(NAMESPACE_FILE).ok();
     let namespace = given.map(str::to_owned).or_else(own);
-    namespace.map_or_else(|| "emcee-system".to_owned(), |text| text.trim().to_owned())
+    namespace.map_or_else(|| DEFAULT_NAMESPACE.to_owned(), |text| text.trim().to_owned())
 }
 
 /// Returns the identity for the Lease: the pod's name and the process ID, so that two replicas on one machine differ

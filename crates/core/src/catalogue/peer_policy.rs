@@ -72,9 +72,14 @@ pub struct AnnouncementQuota {
     pub bytes: usize,
 }
 
+impl AnnouncementQuota {
+    /// Quota of a peer without settings of its own: 10,000 resources, 16 MiB in all.
+    pub const DEFAULT: Self = Self { resources: 10_000, bytes: 16 * 1024 * 1024 };
+}
+
 impl Default for AnnouncementQuota {
     fn default() -> Self {
-        Self { resources: 10_000, bytes: 16 * 1024 * 1024 }
+        Self::DEFAULT
     }
 }
 

@@ -3,13 +3,13 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use emcee_api::labels::SERVICE_NAME;
 use k8s_openapi::api::discovery::v1 as k8s;
 
 use super::ServicePort;
 use crate::endpoint::Host;
 use crate::key::ObjectKey;
 
-const SERVICE_NAME: &str = "kubernetes.io/service-name";
 const MANAGED_BY: &str = "endpointslice.kubernetes.io/managed-by";
 /// Value of [`MANAGED_BY`] for Kubernetes' own controller, which serves Services with a selector. It removes foreign
 /// endpoints from slices with this label.

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use emcee_core::catalogue::Announcement;
+use emcee_core::catalogue::{Announcement, AnnouncementQuota};
 use emcee_core::key::ObjectKey;
 use emcee_core::names;
 use jiff::Timestamp;
@@ -20,7 +20,7 @@ use crate::endpoint_slice::{self, AddressType, MAX_ENDPOINTS, ServiceSlice, Slic
 use crate::wire;
 
 /// Maximum number of EndpointSlices in a bundle: as many as a peer may announce.
-const MAX_SLICES: usize = 10_000;
+const MAX_SLICES: usize = AnnouncementQuota::DEFAULT.resources;
 /// Maximum number of problems that are reported. Beyond it only the count is reported.
 const MAX_PROBLEMS: usize = 100;
 /// Characters of a file's text that a message repeats.
@@ -236,7 +236,7 @@ fn to_wire_slice(slice: EndpointSlice, name: &SliceName) -> wire::EndpointSlice 
     let metadata = wire::ObjectMeta {
         name: slice.metadata.name,
         namespace: slice.metadata.namespace,
-        labels: [("kubernetes.io/service-name".to_owned(), name.key.name.to_string())].into(),
+        labels: [(emcee_api::labels::SERVICE_NAME.to_owned(), name.key.name.to_string())].into(),
         annotations: slice.metadata.annotations.unwrap_or_default(),
     };
     wire::EndpointSlice {

@@ -5,7 +5,7 @@ mod service;
 
 use std::fmt;
 
-use emcee_core::catalogue::Announcement;
+use emcee_core::catalogue::{Announcement, AnnouncementQuota};
 use emcee_core::key::ObjectKey;
 use emcee_core::names;
 use serde_json::{Map, Value};
@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 use super::{EXTENSION, VERSION};
 
 /// Maximum number of services in one document.
-const MAX_SERVICES: usize = 10_000;
+const MAX_SERVICES: usize = AnnouncementQuota::DEFAULT.resources;
 /// Maximum number of problems that are reported. Beyond it only the count is reported.
 const MAX_PROBLEMS: usize = 100;
 /// Characters of a document's text that a message repeats.

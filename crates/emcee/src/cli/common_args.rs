@@ -4,7 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use clap::Args;
-use emcee_core::inputs::{InputCoverage, TranslationSettings};
+use emcee_core::inputs::{DEFAULT_DOMAIN, DEFAULT_ROOT_NAMESPACE, InputCoverage, TranslationSettings};
 use emcee_core::plan::{GeneratedKind, GeneratedObject};
 use emcee_yaml::LoadedManifests;
 use jiff::Timestamp;
@@ -60,11 +60,11 @@ pub(crate) struct MeshSettings {
     trust_domain_aliases: Option<Vec<String>>,
 
     /// DNS domain of the cluster
-    #[arg(long, value_name = "DOMAIN", default_value = "cluster.local", value_parser = dns_name)]
+    #[arg(long, value_name = "DOMAIN", default_value = DEFAULT_DOMAIN, value_parser = dns_name)]
     cluster_domain: String,
 
     /// Istio's root namespace, whose configuration applies to the whole mesh
-    #[arg(long, value_name = "NAMESPACE", default_value = "istio-system", value_parser = dns_label)]
+    #[arg(long, value_name = "NAMESPACE", default_value = DEFAULT_ROOT_NAMESPACE, value_parser = dns_label)]
     root_namespace: String,
 
     /// Istio's revision, for the gateways that Emcee creates

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use anyhow::bail;
 use clap::Args;
+use emcee_api::labels::EXPORTED_AT;
 use emcee_core::catalogue::Announcement;
 use emcee_discovery::bundle::Bundle;
 use ipnet::IpNet;
@@ -29,8 +30,6 @@ Examples:
 
 /// Annotation of an imported ServiceBinding: the source of its bundle, `RELATIONSHIP/PEER`.
 const IMPORTED_FROM: &str = "emcee.io/imported-from";
-/// Annotation of an imported ServiceBinding: when its bundle was exported.
-const EXPORTED_AT: &str = "emcee.io/exported-at";
 
 /// Create ServiceBindings from a file that `emcee export` printed in another mesh, for meshes without a discovery
 /// connection.

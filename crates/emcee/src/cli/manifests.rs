@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use clap::{Args, ValueEnum};
+use emcee_core::inputs::{DEFAULT_NAMESPACE, DEFAULT_ROOT_NAMESPACE};
 use ipnet::IpNet;
 use serde_json::Value;
 
@@ -29,7 +30,7 @@ pub(super) struct ManifestsArgs {
     what: ManifestSelection,
 
     /// Namespace in which Emcee runs
-    #[arg(long, value_name = "NAMESPACE", default_value = "emcee-system", value_parser = dns_label)]
+    #[arg(long, value_name = "NAMESPACE", default_value = DEFAULT_NAMESPACE, value_parser = dns_label)]
     namespace: String,
 
     /// Container image
@@ -45,7 +46,7 @@ pub(super) struct ManifestsArgs {
     revision: Option<String>,
 
     /// Istio's root namespace
-    #[arg(long, value_name = "NAMESPACE", default_value = "istio-system", value_parser = dns_label)]
+    #[arg(long, value_name = "NAMESPACE", default_value = DEFAULT_ROOT_NAMESPACE, value_parser = dns_label)]
     root_namespace: String,
 
     /// Namespaces whose resources Emcee watches; `*` for all

@@ -1,5 +1,6 @@
 //! The values of the chart, each with its default, description and schema.
 
+use emcee_core::inputs::DEFAULT_ROOT_NAMESPACE;
 use emcee_yaml::{YamlWriteError, to_yaml};
 use serde_json::{Map, Value, json};
 
@@ -58,7 +59,7 @@ fn program_values() -> Vec<ChartValue> {
         value_of(
             "rootNamespace",
             "Istio's root namespace.",
-            json!("istio-system"),
+            json!(DEFAULT_ROOT_NAMESPACE),
             string_schema(LABEL_PATTERN),
         ),
     ]

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use emcee_api::labels::BUNDLE_SERVICE_NAME;
 use emcee_core::catalogue::{Announcement, PeerPolicy};
 use emcee_core::key::ObjectKey;
 use emcee_core::problem::ResourceProblem;
@@ -11,9 +12,6 @@ use emcee_yaml::ManifestDocument;
 use serde_json::Value;
 
 use crate::console::Console;
-
-/// Label of the objects in a bundle that contains the name of the service.
-const SERVICE_NAME_LABEL: &str = "emcee.io/service-name";
 
 /// Bundle, with the documents that it was read from.
 pub(super) struct BundleFile {
@@ -83,7 +81,7 @@ impl BundleFile {
 /// Returns whether a document is an EndpointSlice of the service.
 fn describes_service(document: &ManifestDocument, service: &ObjectKey) -> bool {
     document.namespace.as_deref() == Some(&service.namespace)
-        && document.value["metadata"]["labels"][SERVICE_NAME_LABEL] == *service.name
+        && document.value["metadata"]["labels"][BUNDLE_SERVICE_NAME] == *service.name
 }
 
 /// Returns the host of the endpoint that a problem is about. `None` if it is about another field.

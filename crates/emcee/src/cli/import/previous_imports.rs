@@ -1,6 +1,7 @@
 //! ServiceBindings of earlier imports.
 
 use emcee_api::ServiceBinding;
+use emcee_api::labels::EXPORTED_AT;
 use emcee_core::key::ObjectKey;
 use emcee_discovery::bundle::Bundle;
 use jiff::Timestamp;
@@ -8,7 +9,7 @@ use kube::Client;
 use kube::api::DynamicObject;
 use serde_json::Value;
 
-use super::{EXPORTED_AT, IMPORTED_FROM};
+use super::IMPORTED_FROM;
 use crate::cluster::read;
 
 /// ServiceBinding that an earlier import wrote.

@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
-use emcee_core::inputs::Credential;
+use emcee_core::inputs::{Credential, DEFAULT_DOMAIN};
 use emcee_core::names;
 use emcee_discovery::tls::TlsIdentity;
 use jiff::Timestamp;
@@ -63,7 +63,7 @@ fn identity_from_file(place: &str, console: &mut Console<'_>) -> anyhow::Result<
     let mut problems = reading.problems.clone();
     // Ignore other documents, so that a file with a whole mesh can be used.
     let secrets: Vec<_> = reading.documents.into_iter().filter(|it| it.kind == "Secret").collect();
-    let mut inputs = DocumentInputs::from_documents(&secrets, "cluster.local");
+    let mut inputs = DocumentInputs::from_documents(&secrets, DEFAULT_DOMAIN);
     problems.append(&mut inputs.refusals);
     for problem in &problems {
         console.print_error(problem)?;
