@@ -8,6 +8,7 @@ mod limiter;
 use std::time::Instant;
 
 use emcee_api::API_VERSION;
+use emcee_core::text::{ellipsis_if_cut, truncate_to_bytes};
 use emcee_core::translate::Unit;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -96,15 +97,15 @@ fn build_event(
     let (type_, reason, note) = if transition.ready {
         ("Normal", "Ready", "all objects applied; endpoints available".to_owned())
     } else {
-        ("Warning", transition.reason.as_str(), truncate_text(&transition.message, MAX_NOTE_BYTES))
+        ("Warning", transition.reason.as_str(), truncate_note(&transition.message))
     };
-    let name = truncate_text(regarding.name.as_deref().unwrap_or_default(), MAX_NAME_BYTES);
+    let name = truncate_to_bytes(regarding.name.as_deref().unwrap_or_default(), MAX_NAME_BYTES);
     Event {
         action: Some("Translate".to_owned()),
         event_time: Some(MicroTime(now)),
         metadata: ObjectMeta {
             // The time makes the name unique. A name must not have an empty or cut-off label before the dot.
-            name: Some(format!("{}.{:x}", name.trim_end_matches(['.', '-', '…']), now.as_nanosecond())),
+            name: Some(format!("{}.{:x}", name.trim_end_matches(['.', '-']), now.as_nanosecond())),
             namespace: regarding.namespace.clone(),
             ..ObjectMeta::default()
         },
@@ -118,11 +119,9 @@ fn build_event(
     }
 }
 
-fn truncate_text(text: &str, longest: usize) -> String {
-    if text.len() <= longest {
-        return text.to_owned();
-    }
-    format!("{}…", &text[..text.floor_char_boundary(longest)])
+fn truncate_note(message: &str) -> String {
+    let start = truncate_to_bytes(message, MAX_NOTE_BYTES);
+    format!("{start}{}", ellipsis_if_cut(start, message))
 }
 
 #[cfg(test)]
@@ -135,9 +134,9 @@ mod tests {
     #[test]
     fn a_long_message_is_cut_between_characters() {
         let message = "ü".repeat(MAX_NOTE_BYTES);
-        let short = truncate_text(&message, MAX_NOTE_BYTES);
+        let short = truncate_note(&message);
         assert!(short.len() <= MAX_NOTE_BYTES + '…'.len_utf8() && short.ends_with("ü…"), "{}", short.len());
-        assert_eq!(truncate_text("short", MAX_NOTE_BYTES), "short");
+        assert_eq!(truncate_note("short"), "short");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use crate::names;
+use crate::text::truncate_to_chars;
 
 /// Longest text: a host name of 253 characters, brackets, and a port.
 const MAX_LENGTH: usize = 270;
@@ -87,8 +88,7 @@ impl FromStr for Endpoint {
     fn from_str(text: &str) -> Result<Self, EndpointError> {
         if text.len() > MAX_LENGTH {
             // A message must stay short, so it quotes only the start.
-            let start: String = text.chars().take(40).collect();
-            return Err(EndpointError::TooLong(start));
+            return Err(EndpointError::TooLong(truncate_to_chars(text, 40).to_owned()));
         }
         let (host, port) = split_port(text)?;
         let port = match port.parse() {

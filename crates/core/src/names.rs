@@ -4,6 +4,8 @@ use std::net::Ipv4Addr;
 
 use sha2::{Digest, Sha256};
 
+use crate::text::truncate_to_chars;
+
 /// Domain of all host names that Emcee generates.
 pub const EMCEE_DOMAIN: &str = "emcee.internal";
 
@@ -133,7 +135,7 @@ pub fn ends_in_number(name: &str) -> bool {
 ///
 /// `identity` is hashed in order, with separators: kind, namespace and name of the owner, and the MeshFedConfig.
 pub fn owner_base_name(owner_name: &str, identity: &[&str]) -> String {
-    let cut = owner_name.char_indices().nth(MAX_OWNER_NAME).map_or(owner_name, |(end, _)| &owner_name[..end]);
+    let cut = truncate_to_chars(owner_name, MAX_OWNER_NAME);
     // Truncation may leave a trailing separator.
     let cut = cut.trim_end_matches(['-', '.']);
     let name = ["emcee-", cut, "-", &short_hash(identity)].concat();

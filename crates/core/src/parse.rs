@@ -25,9 +25,9 @@ pub use fed_config::{DiscoverySettings, FedConfig, GatewaySettings, PeerSettings
 use crate::key::{ObjectKey, Precedence};
 use crate::names;
 use crate::problem::ResourceProblem;
-use crate::text::quote_value;
+use crate::text::{MAX_TEXT_CHARS, escape_text, quote_value};
 use field_checker::FieldChecker;
-pub(crate) use field_checker::{is_spiffe_id, truncate_for_message};
+pub(crate) use field_checker::is_spiffe_id;
 
 /// Reads a MeshFedConfig.
 ///
@@ -115,7 +115,8 @@ fn read_object<K: DeserializeOwned, M>(
         Ok(typed) => read_identity(&mut checker, metadata(&typed))
             .map(|identity| parse(&mut checker, identity, &typed)),
         Err(error) => {
-            problems.push(ResourceProblem::new(Reason::Invalid, truncate_for_message(&error.to_string())));
+            problems
+                .push(ResourceProblem::new(Reason::Invalid, escape_text(&error.to_string(), MAX_TEXT_CHARS)));
             None
         }
     };

@@ -1,7 +1,5 @@
 //! Plain-text tables with aligned columns.
 
-use emcee_core::text::is_visible;
-
 /// Formats rows as lines, with two spaces between aligned columns. Widths are counted in characters.
 pub(crate) fn align_columns(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
@@ -19,12 +17,4 @@ pub(crate) fn align_columns(rows: &[Vec<String>]) -> String {
         format!("{}\n", cells.collect::<Vec<_>>().join("  ").trim_end())
     };
     rows.iter().map(line).collect()
-}
-
-/// Replaces control characters by spaces.
-///
-/// Resources and announcements contain text of other people. It must not send escape sequences to the reader's
-/// terminal.
-pub(crate) fn strip_unprintable(text: &str) -> String {
-    text.chars().map(|c| if is_visible(c) { c } else { ' ' }).collect()
 }

@@ -10,14 +10,14 @@ use ipnet::IpNet;
 
 use super::ResourceIdentity;
 use super::binding::ExportScope;
-use super::field_checker::{FieldChecker, truncate_for_message};
+use super::field_checker::FieldChecker;
 use crate::endpoint::Endpoint;
 use crate::labels::Labels;
 use crate::mode::{GatewaySide, Mode};
 use crate::names;
 use crate::policy;
 use crate::ports::INTER_MESH_PORT;
-use crate::text::quote_value;
+use crate::text::{MAX_TEXT_CHARS, escape_text, quote_value};
 
 const DEFAULT_REPLICAS: i32 = 2;
 const DEFAULT_MAX_IMPORTS: usize = 500;
@@ -238,8 +238,8 @@ fn parse_gateway(
             format!("does not specify {side}, but selects one (set use_{side}_gateway: true, or leave the selector out)"),
         );
     }
-    let port = port
-        .map_or(INTER_MESH_PORT, |port| checker.parse_port(&format!("spec.{side}_gateway_port"), port));
+    let port =
+        port.map_or(INTER_MESH_PORT, |port| checker.parse_port(&format!("spec.{side}_gateway_port"), port));
     // With an invalid mode it is unknown which gateways are needed. Its own problem is enough.
     if let Some(mode) = mode {
         check_gateway_use(checker, mode, side, used, spec);
@@ -325,7 +325,7 @@ fn parse_peers(checker: &mut FieldChecker, peers: &[Peer]) -> Vec<PeerSettings> 
                     format!(
                         "{} is a name of peer {} too (a certificate's name tells one peer from another)",
                         quote_value(name),
-                        truncate_for_message(other)
+                        escape_text(other, MAX_TEXT_CHARS)
                     ),
                 ),
                 None => {}

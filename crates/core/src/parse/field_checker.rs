@@ -9,7 +9,7 @@ use crate::endpoint::Endpoint;
 use crate::names;
 use crate::problem::ResourceProblem;
 use crate::protocol::Protocol;
-use crate::text::quote_value;
+use crate::text::{MAX_TEXT_CHARS, escape_text, quote_value};
 
 const ALLOWED_LABEL: &str = "a DNS label: a-z, 0-9 and `-`, at most 63 characters, no dots or capitals";
 
@@ -113,14 +113,6 @@ impl FieldChecker {
     }
 }
 
-/// Prepares a text for a message: cuts it, and escapes what would break the line.
-pub(crate) fn truncate_for_message(text: &str) -> String {
-    const LIMIT: usize = 200;
-    let cut: String = text.chars().take(LIMIT).collect();
-    let end = if cut.len() < text.len() { "…" } else { "" };
-    format!("{}{end}", cut.escape_debug())
-}
-
 /// Returns the path of a member of a field. A name that is not a plain word is written in brackets, as for a
 /// label key.
 pub(super) fn member_path(path: &str, name: &str) -> String {
@@ -131,7 +123,7 @@ pub(super) fn member_path(path: &str, name: &str) -> String {
         ("", true) => name.to_owned(),
         ("", false) => quote_value(name),
         (path, true) => format!("{path}.{name}"),
-        (path, false) => format!("{path}[{}]", truncate_for_message(name)),
+        (path, false) => format!("{path}[{}]", escape_text(name, MAX_TEXT_CHARS)),
     }
 }
 

@@ -10,10 +10,11 @@ use super::{Translation, Unit};
 use crate::catalogue::{PeerConnection, PeerKey, PeerSyncState, RefusedAnnouncement};
 use crate::key::ObjectKey;
 use crate::mode::Mode;
-use crate::parse::{FedConfig, truncate_for_message};
+use crate::parse::FedConfig;
 use crate::problem::ResourceProblem;
 use crate::resolve::{ResolvedRelationship, SkippedImport, trust_domain_not_accepted};
 use crate::status::{PeerStatusDetail, ResourceVerdict};
+use crate::text::{MAX_TEXT_CHARS, escape_text};
 
 /// How many items of one kind a condition lists.
 const MAX_NAMED: usize = 3;
@@ -141,7 +142,8 @@ impl Translation {
 fn sanitize_connection(connection: &PeerConnection) -> PeerConnection {
     match connection {
         PeerConnection::Unreachable { since, error } => {
-            PeerConnection::Unreachable { since: *since, error: error.as_deref().map(truncate_for_message) }
+            let error = error.as_deref().map(|error| escape_text(error, MAX_TEXT_CHARS));
+            PeerConnection::Unreachable { since: *since, error }
         }
         connection => connection.clone(),
     }
@@ -171,9 +173,12 @@ fn peer_warnings(peer: &str, state: &PeerSyncState) -> Vec<ResourceProblem> {
 fn refused_summary(refused: &[RefusedAnnouncement]) -> Option<String> {
     let mut refused: Vec<_> = refused.iter().collect();
     refused.sort();
-    summarize_first(refused.into_iter().map(|refused| {
-        format!("{}: {}", truncate_for_message(&refused.resource), truncate_for_message(&refused.reason))
-    }))
+    let escape = |text: &str| escape_text(text, MAX_TEXT_CHARS);
+    summarize_first(
+        refused
+            .into_iter()
+            .map(|refused| format!("{}: {}", escape(&refused.resource), escape(&refused.reason))),
+    )
 }
 
 /// Returns a warning for each reason why announcements are not imported. A namespace that the user has not listed is

@@ -3,7 +3,7 @@
 use emcee_api::{GROUP, VERSION};
 use emcee_core::parse;
 use emcee_core::problem::ResourceProblem;
-use emcee_core::text::sanitize_text;
+use emcee_core::text::{sanitize_text, truncate_to_bytes, truncate_to_chars};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use thiserror::Error;
@@ -160,7 +160,7 @@ fn findings_from<M>(
 
 fn ignored_field_warnings(fields: &[&str]) -> Vec<String> {
     let warning = |field: &&str| format!("{field}: is accepted and ignored");
-    fields.iter().map(warning).map(|words| words.chars().take(MAX_WARNING_CHARS).collect()).collect()
+    fields.iter().map(warning).map(|words| truncate_to_chars(&words, MAX_WARNING_CHARS).to_owned()).collect()
 }
 
 fn response_review(uid: &str, verdict: &ReviewFindings) -> Value {
@@ -184,7 +184,7 @@ fn join_problems(problems: &[ResourceProblem]) -> String {
     for (reported, problem) in problems.iter().enumerate() {
         let words = problem.to_string();
         if reported == 0 {
-            message.push_str(&words[..words.floor_char_boundary(room)]);
+            message.push_str(truncate_to_bytes(&words, room));
         } else if message.len() + 2 + words.len() > room {
             let more = problems.len() - reported;
             return format!("{message}; and {more} more");
