@@ -1,11 +1,10 @@
 //! Output formats of commands: tables for people, JSON or YAML for programs.
 
 use clap::ValueEnum;
-use emcee_core::text::sanitize_text;
 use serde::Serialize;
 use serde_json::json;
 
-use crate::text_table::align_columns;
+use crate::text_table::format_table;
 
 /// Output format of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -38,12 +37,8 @@ impl OutputFormat {
 
 /// Formats a table with a header. Returns an empty text if there are no rows.
 pub(super) fn build_table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
-    let header = header.iter().map(|name| (*name).to_owned()).collect();
-    // Resources and announcements contain texts of other people, which must not control the reader's terminal.
-    let sanitize = |cell: &String| sanitize_text(cell, usize::MAX);
-    let rows = rows.into_iter().map(|row| row.iter().map(sanitize).collect());
-    let rows: Vec<Vec<String>> = std::iter::once(header).chain(rows).collect();
-    if rows.len() == 1 { String::new() } else { align_columns(&rows) }
+    let mut rows = rows.into_iter().peekable();
+    if rows.peek().is_none() { String::new() } else { format_table(header, rows) }
 }
 
 /// Joins tables with blank lines between them. Tables without rows are left out.

@@ -9,7 +9,7 @@ use emcee_core::endpoint::Endpoint;
 use super::DemoMeshes;
 use crate::console::Console;
 use crate::file_mode::FileModeView;
-use crate::text_table::align_columns;
+use crate::text_table::format_table;
 
 pub(super) const OPENING: &str = "\
 Three meshes, which trust each other only within two relationships:
@@ -23,7 +23,7 @@ pub(super) const CLOSING: &str = "\n== Done: every step succeeded\n";
 
 /// Table of the services that the meshes announce, and to which peer.
 pub(super) fn announced_table(meshes: &[(&str, &FileModeView)]) -> String {
-    let mut rows = vec![header_row(&["MESH", "TO", "OVER", "STYLE", "SERVICE", "PROTOCOL", "REACHED AT"])];
+    let mut rows = Vec::new();
     for (mesh, view) in meshes {
         for (listing, peer) in peer_reports(view) {
             rows.extend(peer.announced_to_peer.iter().map(|announcement| {
@@ -38,12 +38,12 @@ pub(super) fn announced_table(meshes: &[(&str, &FileModeView)]) -> String {
             }));
         }
     }
-    align_columns(&rows)
+    format_table(&["MESH", "TO", "OVER", "STYLE", "SERVICE", "PROTOCOL", "REACHED AT"], rows)
 }
 
 /// Table of the announcements that a mesh has received, and the bindings that use them.
 pub(super) fn received_table(view: &FileModeView) -> String {
-    let mut rows = vec![header_row(&["FROM", "OVER", "SERVICE", "PROTOCOL", "REACHED AT", "USED BY"])];
+    let mut rows = Vec::new();
     for (listing, peer) in peer_reports(view) {
         rows.extend(peer.announced_by_peer.iter().map(|announced| {
             let users: Vec<_> =
@@ -58,29 +58,27 @@ pub(super) fn received_table(view: &FileModeView) -> String {
             row.into_iter().chain([joined_endpoints(&announcement.endpoints), users.join(", ")]).collect()
         }));
     }
-    align_columns(&rows)
+    format_table(&["FROM", "OVER", "SERVICE", "PROTOCOL", "REACHED AT", "USED BY"], rows)
 }
 
 /// Table of the connections to the peers of a mesh.
 pub(super) fn peers_table(view: &FileModeView) -> String {
-    let mut rows = vec![header_row(&["PEER", "OVER", "CONNECTION", "ANNOUNCED", "USED"])];
-    rows.extend(peer_reports(view).map(|(listing, peer)| {
+    let rows = peer_reports(view).map(|(listing, peer)| {
         let used = peer.announced_by_peer.iter().filter(|announced| !announced.bindings.is_empty()).count();
         let row = [peer.name.to_string(), listing.relationship.clone(), connection_state(peer)];
         row.into_iter().chain([peer.announced_by_peer.len().to_string(), used.to_string()]).collect()
-    }));
-    align_columns(&rows)
+    });
+    format_table(&["PEER", "OVER", "CONNECTION", "ANNOUNCED", "USED"], rows)
 }
 
 /// Table of the generated objects, each with the resource that owns it.
 pub(super) fn objects_table(view: &FileModeView) -> String {
-    let mut rows = vec![header_row(&["KIND", "NAMESPACE", "NAME", "FOR"])];
-    rows.extend(view.objects.iter().map(|object| {
+    let rows = view.objects.iter().map(|object| {
         let owner = &object.owner;
         let of = format!("{} {}", owner.kind.as_str(), owner.key);
         vec![object.kind().as_str().to_owned(), object.namespace.to_string(), object.name.clone(), of]
-    }));
-    align_columns(&rows)
+    });
+    format_table(&["KIND", "NAMESPACE", "NAME", "FOR"], rows)
 }
 
 /// Prints the directories and addresses of the meshes, and what to try next.
@@ -89,15 +87,14 @@ pub(super) fn print_next_steps(
     meshes: &DemoMeshes,
     console: &mut Console<'_>,
 ) -> io::Result<()> {
-    let mut rows =
-        vec![header_row(&["MESH", "RESOURCES", "GENERATED OBJECTS", "DISCOVERY ADDRESS", "CATALOGUE"])];
-    rows.extend([&meshes.m1, &meshes.m2, &meshes.m4].map(|mesh| {
+    let header = ["MESH", "RESOURCES", "GENERATED OBJECTS", "DISCOVERY ADDRESS", "CATALOGUE"];
+    let rows = [&meshes.m1, &meshes.m2, &meshes.m4].map(|mesh| {
         let folders = [mesh.dir.display().to_string(), mesh.out.display().to_string()];
         let catalogue = format!("http://{}/catalogue", mesh.admin_address());
         let reached = [mesh.discovery_address().to_string(), catalogue];
         [mesh.name.to_owned()].into_iter().chain(folders).chain(reached).collect()
-    }));
-    console.print_data(&format!("\n{}", align_columns(&rows)))?;
+    });
+    console.print_data(&format!("\n{}", format_table(&header, rows)))?;
     let try_it = meshes.m2.dir.join("mesh.yaml");
     console.print_data(&format!(
         "\nTry: change directory: in {}, and see what changes in {}.\nThe catalogue as a table: emcee catalogue --admin http://{}\nThe demo runs until Ctrl-C. It then removes {}, unless you gave it with --dir.\n",
@@ -111,10 +108,6 @@ pub(super) fn print_next_steps(
 /// Count and noun: `1 object`, `2 objects`.
 pub(super) fn plural(count: usize, noun: &str) -> String {
     if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
-}
-
-fn header_row(names: &[&str]) -> Vec<String> {
-    names.iter().map(|name| (*name).to_owned()).collect()
 }
 
 fn peer_reports(view: &FileModeView) -> impl Iterator<Item = (&CatalogueReport, &PeerReport)> {
