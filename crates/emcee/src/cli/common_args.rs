@@ -2,12 +2,13 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 use emcee_core::inputs::{DEFAULT_DOMAIN, DEFAULT_ROOT_NAMESPACE, InputCoverage, TranslationSettings};
 use emcee_core::plan::{GeneratedKind, GeneratedObject};
 use emcee_yaml::LoadedManifests;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::console::Console;
 
@@ -154,4 +155,10 @@ pub(super) fn dns_label(text: &str) -> Result<String, &'static str> {
 /// Parses a namespace, or `*` for all.
 pub(super) fn namespace_or_all(text: &str) -> Result<String, &'static str> {
     if text == "*" { Ok(text.to_owned()) } else { dns_label(text) }
+}
+
+/// Parses a duration of a flag, such as `60s` or `1h30m`.
+pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
+    let time: SignedDuration = text.parse().map_err(|_| "not a time such as 60s or 2m".to_owned())?;
+    Duration::try_from(time).map_err(|_| "must not be negative".to_owned())
 }

@@ -7,10 +7,10 @@ use anyhow::bail;
 use clap::{ArgGroup, Args};
 use emcee_controller::{Orphan, Uninstall, UninstallEvent, UninstallExtent};
 use emcee_core::key::ObjectKey;
-use jiff::SignedDuration;
 use kube::Client;
 
 use super::ExitStatus;
+use super::common_args::parse_duration;
 use crate::cluster::{self, ConnectArgs, ScopeArgs, lease, read};
 use crate::console::Console;
 
@@ -244,12 +244,6 @@ fn parse_key(text: &str) -> Result<ObjectKey, &'static str> {
         }
         _ => Err("not NAMESPACE/NAME of a MeshFedConfig"),
     }
-}
-
-/// Parses a duration such as `60s`.
-pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
-    let time: SignedDuration = text.parse().map_err(|_| "not a time such as 60s or 2m".to_owned())?;
-    Duration::try_from(time).map_err(|_| "must not be negative".to_owned())
 }
 
 #[cfg(test)]

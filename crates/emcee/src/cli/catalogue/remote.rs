@@ -24,9 +24,8 @@ use super::catalogue_table::service_cells;
 use super::source::SourceArgs;
 use crate::catalogue::{RefusalView, ServiceView};
 use crate::cli::ExitStatus;
-use crate::cli::common_args::dns_label;
+use crate::cli::common_args::{dns_label, parse_duration};
 use crate::cli::output_format::{OutputFormat, build_table, cell_or_dash, join_tables};
-use crate::cli::uninstall::parse_duration;
 use crate::cluster::read::block_on;
 use crate::console::Console;
 
