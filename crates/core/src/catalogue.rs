@@ -1,24 +1,26 @@
 //! Announcements between meshes: which services are announced to which peer, and what a peer may announce.
 //!
+//! | file | contains |
+//! |---|---|
+//! | `announcement` | what is announced, and to whom |
+//! | `peer` | the peers of a relationship: state and policy |
+//! | `validate` | validation of what a peer announces |
+//! | `report` | changes for discovery, and a report for display |
+//!
 //! [`AddressedAnnouncement`] is what this mesh sends, [`PeerPolicy`] validates what it receives, and
 //! [`CatalogueUpdate`] reports changes of both.
 
-mod addressed_announcement;
 mod announcement;
 mod peer;
-mod peer_policy;
 mod report;
-mod root_hash;
-mod update;
 mod validate;
 
-pub use addressed_announcement::AddressedAnnouncement;
-pub use announcement::{Announcement, discovery_announcement_key};
-pub use peer::{PeerConnection, PeerKey, PeerSyncState, RefusedAnnouncement};
-pub use peer_policy::{AnnouncementQuota, LocalMesh, PeerPolicy, PolicyPeer};
-pub use report::{CatalogueReport, PeerReport, ReportedAnnouncement};
-pub use root_hash::root_hash;
-pub use update::CatalogueUpdate;
+pub use announcement::{AddressedAnnouncement, Announcement, discovery_announcement_key, root_hash};
+pub use peer::{
+    AnnouncementQuota, LocalMesh, PeerConnection, PeerKey, PeerPolicy, PeerSyncState, PolicyPeer,
+    RefusedAnnouncement,
+};
+pub use report::{CatalogueReport, CatalogueUpdate, PeerReport, ReportedAnnouncement};
 
 /// Largest number of endpoints of one service.
 pub const MAX_ENDPOINTS: usize = 1_000;

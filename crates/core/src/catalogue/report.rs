@@ -1,11 +1,21 @@
-//! Report of the announcements between meshes, for display.
+//! Output of the catalogue: changes for discovery, and a report for display.
 
 use std::sync::Arc;
 
-use super::{Announcement, PeerSyncState};
+use super::{AddressedAnnouncement, Announcement, PeerPolicy, PeerSyncState};
 use crate::key::ObjectKey;
 use crate::mode::Mode;
 use crate::problem::ResourceProblem;
+
+/// A change that discovery must publish.
+#[derive(Clone, Debug, PartialEq)]
+pub enum CatalogueUpdate {
+    /// Policy of a relationship, by its MeshFedConfig. `None` closes the relationship: peers lose the
+    /// connection, and do not see withdrawals.
+    PeerPolicy(ObjectKey, Option<Arc<PeerPolicy>>),
+    /// All announcements of a ServiceExposition. They replace its earlier announcements.
+    Announcements(ObjectKey, Vec<AddressedAnnouncement>),
+}
 
 /// Announcements of one relationship, in both directions.
 #[derive(Clone, Debug, PartialEq)]
