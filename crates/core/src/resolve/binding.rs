@@ -160,16 +160,10 @@ pub(crate) fn resolve<'a>(
     let relay = relay.map(Arc::new);
     let bound_service = match refused {
         Some(problem) => Err(problem),
-        None => resolve_bound_service(
-            view,
-            binding,
-            relationship,
-            &remote,
-            &server_name,
-            facade.as_deref(),
-            warnings,
-        ),
+        None => resolve_bound_service(view, binding, relationship, &remote, &server_name, facade.as_deref()),
     };
+    warnings
+        .extend(bound_service.as_ref().ok().and_then(|service| any_identity_warning(service, relationship)));
     // A withdrawn service keeps its port, without a route.
     let facade_port = facade.as_ref().and_then(|claim| match &bound_service {
         Ok(bound_service) => Some(facade_port(view, bound_service, relationship, claim)),
@@ -270,7 +264,6 @@ fn resolve_bound_service<'a>(
     remote: &RemoteService,
     server_name: &str,
     facade: Option<&FacadeClaim>,
-    warnings: &mut Vec<ResourceProblem>,
 ) -> Result<BoundService<'a>, ResourceProblem> {
     let mode = relationship.config.mode;
     // The order of the checks decides which problem the user sees: first those of the relationship, then
@@ -301,7 +294,7 @@ fn resolve_bound_service<'a>(
         host_port: choose_host_port(protocol, egress)?,
         protocol,
         endpoints: remote.endpoints.clone(),
-        identities: expected_identities(binding, mode, remote, warnings)?,
+        identities: expected_identities(binding, mode, remote)?,
         peer_names: serving_peer_names(relationship, remote),
         trust_domain: &view.settings().trust_domain,
     })
@@ -339,7 +332,6 @@ fn expected_identities(
     binding: &Binding,
     mode: Mode,
     remote: &RemoteService,
-    warnings: &mut Vec<ResourceProblem>,
 ) -> Result<Vec<String>, ResourceProblem> {
     // In BOUNDARY the egress gateway checks the names of the peer instead.
     if !mode.is_end_to_end() {
@@ -348,19 +340,25 @@ fn expected_identities(
     let announced = || remote.announced.as_ref().map(|a| a.identities.clone()).unwrap_or_default();
     let identities =
         if binding.subject_alt_names.is_empty() { announced() } else { binding.subject_alt_names.clone() };
-    let field = "spec.subject_alt_names";
     // Istio would expect the identities of the egress pods, and every call would fail.
     if identities.is_empty() && mode.passes_through_egress() {
         let message = format!(
             "{mode} needs the identities of the remote service (such as spiffe://cluster.local/ns/default/sa/reviews)"
         );
-        return Err(ResourceProblem::at_field(Reason::IdentityNeeded, field, message));
-    }
-    if identities.is_empty() {
-        let message = "neither given nor announced: any identity of the common root passes as the service";
-        warnings.push(ResourceProblem::at_field(Reason::AnyIdentity, field, message));
+        return Err(ResourceProblem::at_field(Reason::IdentityNeeded, "spec.subject_alt_names", message));
     }
     Ok(identities)
+}
+
+/// Returns a warning if callers cannot tell the service from other workloads.
+fn any_identity_warning(
+    service: &BoundService<'_>,
+    relationship: &ResolvedRelationship,
+) -> Option<ResourceProblem> {
+    (relationship.config.mode.is_end_to_end() && service.identities.is_empty()).then(|| {
+        let message = "neither given nor announced: any identity of the common root passes as the service";
+        ResourceProblem::at_field(Reason::AnyIdentity, "spec.subject_alt_names", message)
+    })
 }
 
 /// Returns the names of the peer that provides the service, or of all peers if that peer is not known.

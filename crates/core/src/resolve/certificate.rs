@@ -55,35 +55,23 @@ impl RelationshipCertificate {
     }
 }
 
-pub(crate) fn resolve(
-    view: &InputView<'_>,
-    config: &FedConfig,
-    owner: &ObjectOwner,
-    warnings: &mut Vec<ResourceProblem>,
-) -> RelationshipCertificate {
+/// Selects the relationship's Secret and checks it.
+pub(crate) fn resolve(view: &InputView<'_>, config: &FedConfig) -> RelationshipCertificate {
     let Some(selector) = &config.tls_context else { return RelationshipCertificate::NotRequested };
     let namespace = &config.identity.key.namespace;
     let matches =
         |credential: &&Arc<Credential>| selector.iter().all(|(k, v)| credential.labels.get(k) == Some(v));
     let found: Vec<_> = view.credentials_in(namespace).filter(matches).collect();
     match found.as_slice() {
-        [one] => check_credential(config, one, view.now(), warnings),
+        [one] => check_credential(one, view.now()),
         // Secrets are rarely among files, so a missing one is not an error there.
-        [] if view.settings().coverage == InputCoverage::Partial => {
-            warnings.push(assumed_secret_warning(config, owner, selector));
-            RelationshipCertificate::Assumed
-        }
+        [] if view.settings().coverage == InputCoverage::Partial => RelationshipCertificate::Assumed,
         [] => RelationshipCertificate::Unusable(no_secret(namespace, selector)),
         several => RelationshipCertificate::Unusable(several_secrets(several, selector)),
     }
 }
 
-fn check_credential(
-    config: &FedConfig,
-    credential: &Arc<Credential>,
-    now: Timestamp,
-    warnings: &mut Vec<ResourceProblem>,
-) -> RelationshipCertificate {
+fn check_credential(credential: &Arc<Credential>, now: Timestamp) -> RelationshipCertificate {
     let secret = &credential.key;
     if let Some(problem) = &credential.problem {
         return RelationshipCertificate::Unusable(ResourceProblem::at_field(
@@ -100,21 +88,41 @@ fn check_credential(
             ResourceProblem::at_field(Reason::CertificateInvalid, "spec.tls_context_selector", message),
         );
     }
-    warnings.extend(revocation_warnings(credential, now));
-    warnings.extend(wildcard_warning(config, credential));
+    RelationshipCertificate::Valid(Arc::clone(credential))
+}
+
+/// Returns warnings about a certificate that can be used, or is assumed to exist.
+pub(super) fn certificate_warnings(
+    view: &InputView<'_>,
+    config: &FedConfig,
+    owner: &ObjectOwner,
+    certificate: &RelationshipCertificate,
+) -> Vec<ResourceProblem> {
+    match certificate {
+        RelationshipCertificate::Valid(credential) => revocation_warnings(credential, view.now())
+            .chain(wildcard_warning(config, credential))
+            .chain(expiry_warning(credential, view.now()))
+            .collect(),
+        RelationshipCertificate::Assumed => {
+            let selector = config.tls_context.iter();
+            selector.map(|selector| assumed_secret_warning(config, owner, selector)).collect()
+        }
+        RelationshipCertificate::NotRequested
+        | RelationshipCertificate::OutsideValidity(..)
+        | RelationshipCertificate::Unusable(_) => Vec::new(),
+    }
+}
+
+fn expiry_warning(credential: &Credential, now: Timestamp) -> Option<ResourceProblem> {
     // `not_after` is the earlier end of the certificate and its CA.
     let left = credential.not_after.duration_since(now);
-    if let Some(days) =
-        EXPIRY_WARNING_DAYS.into_iter().find(|days| left < SignedDuration::from_hours(days * 24))
-    {
-        let unit = if days == 1 { "day" } else { "days" };
-        let message = format!(
-            "Secret {secret}: the certificate, or its CA, expires in less than {days} {unit}, at {} (issue it again)",
-            credential.not_after
-        );
-        warnings.push(ResourceProblem::new(Reason::CertificateExpiring, message));
-    }
-    RelationshipCertificate::Valid(Arc::clone(credential))
+    let days = EXPIRY_WARNING_DAYS.into_iter().find(|days| left < SignedDuration::from_hours(days * 24))?;
+    let unit = if days == 1 { "day" } else { "days" };
+    let message = format!(
+        "Secret {}: the certificate, or its CA, expires in less than {days} {unit}, at {} (issue it again)",
+        credential.key, credential.not_after
+    );
+    Some(ResourceProblem::new(Reason::CertificateExpiring, message))
 }
 
 /// Returns warnings for CRLs that make gateways refuse certificates. Envoy refuses every certificate of a CA

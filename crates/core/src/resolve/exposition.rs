@@ -6,7 +6,7 @@ use std::sync::Arc;
 use emcee_api::Reason;
 
 use super::gateway::format_labels;
-use super::upstream::{self, Upstream};
+use super::upstream::{self, ResolvedUpstream, Upstream};
 use super::{ResolvedGateway, ResolvedRelationship, client_tls};
 use crate::catalogue::{self, AddressedAnnouncement};
 use crate::endpoint::Endpoint;
@@ -54,6 +54,21 @@ pub(crate) struct ResolvedExposition<'a> {
     pub(crate) service: Result<ExposedService<'a>, ResourceProblem>,
     /// Facts that an announcement contains; `None` if the service is not announced.
     announcement_details: Option<AnnouncementDetails>,
+}
+
+/// Service of an exposition that peers may know of.
+struct ExposedTarget<'a> {
+    exposition: &'a Exposition,
+    relationship: &'a Arc<ResolvedRelationship>,
+    ingress: Option<&'a ResolvedGateway>,
+    service_host: String,
+    protocol: Protocol,
+    /// Destination of a TLS passthrough route, or why it is unknown for now.
+    upstream: Result<Upstream, ResourceProblem>,
+    /// Addresses at which peers reach the service.
+    endpoints: Vec<Endpoint>,
+    /// Names in the certificates of the peers that may call. Empty: any name.
+    peer_names: Vec<String>,
 }
 
 /// Facts about a Service that an announcement contains.
@@ -157,30 +172,24 @@ fn resolve_through<'a>(
     let namespace = &exposition.identity.key.namespace;
     let server_name =
         names::server_name(&exposition.exposed_name, namespace, &relationship.config.relationship);
-    // Out-parameters: when the resolution fails late, what it found so far is still announced.
-    let (mut endpoints, mut details) = (Vec::new(), None);
-    let exposed = resolve_exposed_service(
-        view,
-        exposition,
-        relationship,
-        &server_name,
-        (&mut endpoints, &mut details),
-        warnings,
-    );
+    let resolved = resolve_target(view, exposition, relationship, &server_name, warnings);
+    // A service with a target is announced. Without a usable upstream, it is announced without endpoints.
+    let (target, announcement_details) = match resolved {
+        Ok((target, details)) => (Ok(target), Some(details)),
+        Err(problem) => (Err(problem), None),
+    };
+    let (endpoints, service) = match target.and_then(|target| target.into_exposed_service(&server_name)) {
+        Ok((endpoints, service)) => (endpoints, Ok(service)),
+        Err(problem) => (Vec::new(), Err(problem)),
+    };
     warnings.extend(truncation_warning(
         view,
         exposition,
         relationship,
-        exposed.as_ref().ok(),
+        service.as_ref().ok(),
         endpoints.len(),
     ));
-    ResolvedExposition {
-        relationship,
-        server_name,
-        endpoints,
-        service: exposed,
-        announcement_details: details,
-    }
+    ResolvedExposition { relationship, server_name, endpoints, service, announcement_details }
 }
 
 /// Returns a warning if addresses are left out, because objects and announcements are limited in size.
@@ -212,19 +221,20 @@ fn truncation_warning(
     })
 }
 
-fn resolve_exposed_service<'a>(
+/// Checks that the relationship and its gateway can expose the service, and finds where the service is.
+///
+/// An error withdraws the announcement. A target without a usable upstream only removes its endpoints.
+fn resolve_target<'a>(
     view: &InputView<'a>,
     exposition: &'a Exposition,
     relationship: &'a Arc<ResolvedRelationship>,
     server_name: &str,
-    (endpoints, details): (&mut Vec<Endpoint>, &mut Option<AnnouncementDetails>),
     warnings: &mut Vec<ResourceProblem>,
-) -> Result<ExposedService<'a>, ResourceProblem> {
+) -> Result<(ExposedTarget<'a>, AnnouncementDetails), ResourceProblem> {
     let (key, mode) = (&exposition.identity.key, relationship.config.mode);
-    // Until the announcement details are set, a failure withdraws the announcement. After that, it only
-    // removes the endpoints.
     check_namespace_allowed(relationship, &key.namespace)?;
-    let peer_names = allowed_peer_names(exposition, relationship, warnings)?;
+    let peer_names = allowed_peer_names(exposition, relationship)?;
+    warnings.extend(callers_not_limited_warning(exposition, relationship));
     relationship.check_usable()?;
     let ingress = if mode.has_gateway(GatewaySide::Ingress) {
         Some(relationship.gateway(GatewaySide::Ingress)?)
@@ -233,7 +243,8 @@ fn resolve_exposed_service<'a>(
     };
     let service_host =
         names::service_host(&exposition.service, &key.namespace, &view.settings().cluster_domain);
-    let target = upstream::resolve(view, exposition, &relationship.config, ingress, warnings)?;
+    let ResolvedUpstream { protocol, upstream, endpoints, identities } =
+        upstream::resolve(view, exposition, &relationship.config, ingress, warnings)?;
     if let Some(ingress) = ingress {
         // In the end-to-end styles the gateway calls a host of Emcee's own, which wildcard rules of users
         // also match.
@@ -241,27 +252,50 @@ fn resolve_exposed_service<'a>(
         let host = if mode.terminates_tls() { &service_host } else { &raw_host };
         client_tls::check(view, host, &key.namespace, &ingress.namespace)?;
     }
-    // From here on the service is announced, even if it has no usable upstream for now.
-    *details = Some(AnnouncementDetails { protocol: target.protocol, identities: target.identities });
-    let upstream = target.upstream?;
-    *endpoints = match ingress {
-        Some(ingress) => ingress.addresses.clone(),
-        None => target.endpoints,
-    };
-    Ok(ExposedService {
+    let endpoints = ingress.map_or(endpoints, |ingress| ingress.addresses.clone());
+    let details = AnnouncementDetails { protocol, identities };
+    let target = ExposedTarget {
         exposition,
-        owner: ObjectOwner::new(OwnerKind::ServiceExposition, key.clone(), Some(relationship.key().clone())),
-        credential: ingress
-            .filter(|_| mode.terminates_tls())
-            .map(|g| relationship.credential_name(&g.namespace)),
+        relationship,
         ingress,
-        server_name: server_name.to_owned(),
         service_host,
-        port: exposition.port,
-        protocol: target.protocol,
+        protocol,
         upstream,
+        endpoints,
         peer_names,
-    })
+    };
+    Ok((target, details))
+}
+
+impl<'a> ExposedTarget<'a> {
+    /// Returns the addresses at which peers reach the service, and the service itself. The error says why it has
+    /// no usable upstream for now.
+    fn into_exposed_service(
+        self,
+        server_name: &str,
+    ) -> Result<(Vec<Endpoint>, ExposedService<'a>), ResourceProblem> {
+        let (exposition, relationship, ingress) = (self.exposition, self.relationship, self.ingress);
+        let terminates_tls = relationship.config.mode.terminates_tls();
+        let service = ExposedService {
+            exposition,
+            owner: ObjectOwner::new(
+                OwnerKind::ServiceExposition,
+                exposition.identity.key.clone(),
+                Some(relationship.key().clone()),
+            ),
+            credential: ingress
+                .filter(|_| terminates_tls)
+                .map(|gateway| relationship.credential_name(&gateway.namespace)),
+            ingress,
+            server_name: server_name.to_owned(),
+            service_host: self.service_host,
+            port: exposition.port,
+            protocol: self.protocol,
+            upstream: self.upstream?,
+            peer_names: self.peer_names,
+        };
+        Ok((self.endpoints, service))
+    }
 }
 
 /// Checks that resources of the namespace may use the relationship.
@@ -282,7 +316,6 @@ pub(super) fn check_namespace_allowed(
 fn allowed_peer_names(
     exposition: &Exposition,
     relationship: &ResolvedRelationship,
-    warnings: &mut Vec<ResourceProblem>,
 ) -> Result<Vec<String>, ResourceProblem> {
     // Without a list, all peers of the relationship may call.
     let Some(allowed) = &exposition.peers else {
@@ -299,12 +332,19 @@ fn allowed_peer_names(
             |message| ResourceProblem::at_field(Reason::UnknownPeer, format!("spec.peers[{index}]"), message);
         names.extend(relationship.find_peer(name).map_err(unknown)?.subject_alt_names.iter().cloned());
     }
-    if relationship.config.mode.is_end_to_end() {
-        let message = format!(
-            "in {} no gateway sees a caller's certificate: peers limits the announcement only (limit callers by an AuthorizationPolicy on the workload)",
-            relationship.config.mode
-        );
-        warnings.push(ResourceProblem::at_field(Reason::CallersNotLimited, "spec.peers", message));
-    }
     Ok(names)
+}
+
+/// Returns a warning if the exposition names peers, and others can call the service nevertheless.
+fn callers_not_limited_warning(
+    exposition: &Exposition,
+    relationship: &ResolvedRelationship,
+) -> Option<ResourceProblem> {
+    let mode = relationship.config.mode;
+    (exposition.peers.is_some() && mode.is_end_to_end()).then(|| {
+        let message = format!(
+            "in {mode} no gateway sees a caller's certificate: peers limits the announcement only (limit callers by an AuthorizationPolicy on the workload)"
+        );
+        ResourceProblem::at_field(Reason::CallersNotLimited, "spec.peers", message)
+    })
 }

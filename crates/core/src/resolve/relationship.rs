@@ -139,7 +139,8 @@ pub(crate) fn resolve(view: &InputView<'_>, config: &Arc<FedConfig>) -> Resolved
     let egress = egress.map(|egress| {
         egress.and_then(|egress| check_gateways_differ(view, config, egress, ingress.as_ref()))
     });
-    let certificate = certificate::resolve(view, config, &owner, &mut warnings);
+    let certificate = certificate::resolve(view, config);
+    warnings.extend(certificate::certificate_warnings(view, config, &owner, &certificate));
     let certificate = reject_shadowed(view, config, &owner, certificate, [&egress, &ingress]);
     warnings.extend(
         [&egress, &ingress]
@@ -148,7 +149,7 @@ pub(crate) fn resolve(view: &InputView<'_>, config: &Arc<FedConfig>) -> Resolved
             .flatten()
             .filter_map(|it| shared_gateway_warning(config, it)),
     );
-    push_trust_warnings(config, &certificate, &mut warnings);
+    warnings.extend(trust_warnings(config, &certificate));
     let in_use = |gateway| Option::as_ref(gateway).and_then(|gateway| Result::as_ref(gateway).ok());
     let gateways = discovery_route::UsableGateways { egress: in_use(&egress), ingress: in_use(&ingress) };
     // The relationship is not complete yet, so ownership gets its gateways directly.
@@ -211,11 +212,9 @@ fn check_gateways_differ(
     Ok(egress)
 }
 
-fn push_trust_warnings(
-    config: &FedConfig,
-    certificate: &RelationshipCertificate,
-    warnings: &mut Vec<ResourceProblem>,
-) {
+/// Returns warnings about whom the certificate and the style admit.
+fn trust_warnings(config: &FedConfig, certificate: &RelationshipCertificate) -> Vec<ResourceProblem> {
+    let mut warnings = Vec::new();
     let roots = certificate.credential().map_or(0, |credential| credential.root_count);
     if roots > 1 && config.peers.len() > 1 {
         warnings.push(ResourceProblem::new(
@@ -236,6 +235,7 @@ fn push_trust_warnings(
             "FLAT limits what is announced, not who can call: any client that can reach a pod's address can call it (limit callers by AuthorizationPolicy)",
         ));
     }
+    warnings
 }
 
 /// Warns if this cluster's own networks are unknown. If nodes are visible, Emcee watches all namespaces, so

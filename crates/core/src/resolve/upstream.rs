@@ -84,15 +84,15 @@ pub(super) fn resolve(
     let backends = backends::check_backends(view, config, service, port, warnings)?;
     if !end_to_end {
         check_visible(&service.export_to, &format!("Service {key}"), namespace, ingress)?;
-        push_unguarded_warning(service, &backends, end_to_end, warnings);
+        warnings.extend(unguarded_warning(service, &backends, end_to_end));
         return Ok(ResolvedUpstream::by_service_name(protocol));
     }
     check_slice_pods(view, &backends, warnings)?;
-    push_unguarded_warning(service, &backends, end_to_end, warnings);
+    warnings.extend(unguarded_warning(service, &backends, end_to_end));
     // Without a selector there are only the addresses of its slices, so the gateway cannot select pods.
     if service.selector.is_empty() {
-        let endpoints = ready_endpoints(view, service, port, |_| true).collect();
-        let endpoints = warn_if_empty(view, service, true, endpoints, warnings);
+        let endpoints: Vec<_> = ready_endpoints(view, service, port, |_| true).collect();
+        warnings.extend(missing_slices_warning(view, service, &endpoints));
         let identities = workload_identities(view, &[], &backends);
         let upstream = Ok(Upstream::Endpoints(endpoints.clone()));
         return Ok(ResolvedUpstream { protocol, upstream, endpoints, identities });
@@ -118,8 +118,10 @@ pub(super) fn resolve(
     // Slices list all pods of the Service, so a subset has to filter them.
     let chosen = exposition.subset.is_some().then(|| SubsetPods::from_pods(&pods));
     let is_chosen = |address: &SliceAddress| chosen.as_ref().is_none_or(|chosen| chosen.contains(address));
-    let endpoints = ready_endpoints(view, service, port, is_chosen).collect();
-    let endpoints = warn_if_empty(view, service, ingress.is_none(), endpoints, warnings);
+    let endpoints: Vec<_> = ready_endpoints(view, service, port, is_chosen).collect();
+    if ingress.is_none() {
+        warnings.extend(missing_slices_warning(view, service, &endpoints));
+    }
     Ok(ResolvedUpstream {
         protocol,
         upstream: Ok(Upstream::Workloads { labels, target_port }),
@@ -166,14 +168,13 @@ fn check_slice_pods(
     Ok(())
 }
 
-fn push_unguarded_warning(
+fn unguarded_warning(
     service: &Service,
     backends: &Backends<'_>,
     end_to_end: bool,
-    warnings: &mut Vec<ResourceProblem>,
-) {
+) -> Option<ResourceProblem> {
     if !backends.has_unknown_addresses && backends.entries.is_empty() {
-        return;
+        return None;
     }
     let selector =
         if service.selector.is_empty() { "has no selector, and addresses" } else { "has addresses" };
@@ -183,7 +184,7 @@ fn push_unguarded_warning(
         "peers' calls are sent to them, and it is not known whose they are"
     };
     let message = format!("Service {} {selector} that are no known pods: {what}", service.key);
-    warnings.push(ResourceProblem::at_field(Reason::Unguarded, "spec.name", message));
+    Some(ResourceProblem::at_field(Reason::Unguarded, "spec.name", message))
 }
 
 /// Returns the result for a Service that does not exist. If only files are known, a BOUNDARY gateway needs no
@@ -355,19 +356,17 @@ impl<'v> SubsetPods<'v> {
     }
 }
 
-fn warn_if_empty(
+/// Returns a warning if the files contain no address of the Service.
+fn missing_slices_warning(
     view: &InputView<'_>,
     service: &Service,
-    needed: bool,
-    endpoints: Vec<Endpoint>,
-    warnings: &mut Vec<ResourceProblem>,
-) -> Vec<Endpoint> {
-    if needed && endpoints.is_empty() && view.settings().coverage == InputCoverage::Partial {
+    endpoints: &[Endpoint],
+) -> Option<ResourceProblem> {
+    (endpoints.is_empty() && view.settings().coverage == InputCoverage::Partial).then(|| {
         let message = format!(
             "no EndpointSlice of Service {} with ready addresses is among the files: none are known",
             service.key
         );
-        warnings.push(ResourceProblem::at_field(Reason::Assumed, "spec.name", message));
-    }
-    endpoints
+        ResourceProblem::at_field(Reason::Assumed, "spec.name", message)
+    })
 }
