@@ -107,6 +107,23 @@ pub fn is_dns_name(text: &str) -> bool {
     text.len() <= MAX_NAME && text.split('.').all(is_dns_label)
 }
 
+/// Returns whether `key` is valid as the key of a label: a name, or a DNS name, `/` and a name.
+pub fn is_label_key(key: &str) -> bool {
+    let (prefix, name) = key.rsplit_once('/').map_or((None, key), |(prefix, name)| (Some(prefix), name));
+    !name.is_empty() && is_label_value(name) && prefix.is_none_or(is_dns_name)
+}
+
+/// Returns whether `value` is valid as the value of a label: at most 63 of a-z, A-Z, 0-9, `-`, `_` and `.`. It may be
+/// empty.
+pub fn is_label_value(value: &str) -> bool {
+    let alphanumeric = |b: Option<&u8>| b.is_none_or(u8::is_ascii_alphanumeric);
+    let bytes = value.as_bytes();
+    bytes.len() <= MAX_LABEL
+        && bytes.iter().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(b))
+        && alphanumeric(bytes.first())
+        && alphanumeric(bytes.last())
+}
+
 /// Returns whether `text` is valid as the name of a container port (RFC 6335): at most 15 of a-z, 0-9 and `-`, with a
 /// letter.
 pub fn is_port_name(text: &str) -> bool {
@@ -258,6 +275,20 @@ mod tests {
             "reviews.shop.blue.emcee.internal",
         ] {
             assert_eq!(parse_discovery_server_name(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn label_keys_and_values() {
+        for key in ["mesh", "emcee.example/mesh", "A_b.c-d"] {
+            assert!(is_label_key(key), "{key}");
+        }
+        for key in ["", "/a", "a/", "a/b/c", "-a", "ä", "A.example/x", &"x".repeat(64)] {
+            assert!(!is_label_key(key), "{key}");
+        }
+        assert!(is_label_value("") && is_label_value("A_b.c-d") && is_label_value(&"x".repeat(63)));
+        for value in ["a b", "a/b", "-", "a.", "_a", "ä", &"x".repeat(64)] {
+            assert!(!is_label_value(value), "{value}");
         }
     }
 

@@ -85,10 +85,10 @@ impl FieldChecker {
 
     pub(super) fn check_selector(&mut self, field: &str, labels: &BTreeMap<String, String>) {
         for (key, value) in labels {
-            if !is_label_key(key) {
+            if !names::is_label_key(key) {
                 self.refuse(member_path(field, key), format!("{} is not a label's key", quote_value(key)));
             }
-            if !is_label_value(value) {
+            if !names::is_label_value(value) {
                 self.refuse(
                     member_path(field, key),
                     format!(
@@ -139,18 +139,4 @@ pub(crate) fn is_spiffe_id(value: &str) -> bool {
         !matches!(s, "" | "." | "..") && s.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b))
     };
     value.len() <= 2048 && names::is_dns_name(trust_domain) && path.split('/').all(segment)
-}
-
-fn is_label_key(key: &str) -> bool {
-    let (prefix, name) = key.rsplit_once('/').map_or((None, key), |(prefix, name)| (Some(prefix), name));
-    !name.is_empty() && is_label_value(name) && prefix.is_none_or(names::is_dns_name)
-}
-
-fn is_label_value(value: &str) -> bool {
-    let alphanumeric = |b: Option<&u8>| b.is_none_or(u8::is_ascii_alphanumeric);
-    let bytes = value.as_bytes();
-    bytes.len() <= 63
-        && bytes.iter().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(b))
-        && alphanumeric(bytes.first())
-        && alphanumeric(bytes.last())
 }

@@ -1,6 +1,6 @@
 //! Checks the parts of arguments. Each error states the problem and what is allowed.
 
-use emcee_core::names::{is_dns_label, is_dns_name};
+use emcee_core::names::{is_dns_label, is_dns_name, is_label_key, is_label_value};
 use time::Duration;
 
 /// Maximum length of a period: a century. Much longer periods exceed the range of dates in a certificate.
@@ -52,9 +52,7 @@ pub(super) fn check_spiffe_id(value: &str) -> ArgumentCheck {
 
 /// Checks a Kubernetes label key: `[prefix/]name`.
 pub(super) fn check_label_key(value: &str) -> ArgumentCheck {
-    let (prefix, name) = value.split_once('/').map_or((None, value), |(p, n)| (Some(p), n));
-    let prefix_fits = prefix.is_none_or(is_dns_name);
-    if prefix_fits && !name.is_empty() && is_label_word(name) {
+    if is_label_key(value) {
         return Ok(());
     }
     Err(format!(
@@ -64,7 +62,7 @@ pub(super) fn check_label_key(value: &str) -> ArgumentCheck {
 
 /// Checks a Kubernetes label value, which may be empty.
 pub(super) fn check_label_value(value: &str) -> ArgumentCheck {
-    if is_label_word(value) {
+    if is_label_value(value) {
         return Ok(());
     }
     Err(format!(
@@ -90,15 +88,6 @@ pub(super) fn parse_period(value: &str) -> ArgumentCheck<Duration> {
         return Err(format!("out of range ({allowed}, more than zero)"));
     }
     Ok(period)
-}
-
-fn is_label_word(value: &str) -> bool {
-    let bytes = value.as_bytes();
-    let ends = [bytes.first(), bytes.last()];
-    value.is_empty()
-        || bytes.len() <= 63
-            && ends.into_iter().flatten().all(u8::is_ascii_alphanumeric)
-            && bytes.iter().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(b))
 }
 
 fn ends_in_number(value: &str) -> bool {
