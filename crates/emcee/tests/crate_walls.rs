@@ -26,7 +26,11 @@ const TABLE: &[CrateRules] = &[
     CrateRules { name: "emcee-yaml", may_use: &[], never: IO },
     CrateRules { name: "emcee-api", may_use: &[], never: IO },
     CrateRules { name: "emcee-core", may_use: &["emcee-api"], never: IO },
-    CrateRules { name: "emcee-discovery", may_use: &["emcee-api", "emcee-core"], never: &["kube-client"] },
+    CrateRules {
+        name: "emcee-discovery",
+        may_use: &["emcee-api", "emcee-core"],
+        never: &["kube-client", "tonic"],
+    },
     CrateRules { name: "emcee-controller", may_use: &["emcee-api", "emcee-core"], never: &["tonic"] },
     CrateRules {
         name: "emcee",

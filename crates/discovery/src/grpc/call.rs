@@ -9,9 +9,8 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use prost::Message;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::{JoinHandle, spawn};
-use tonic::{Code, Status};
 
-use super::incoming::describe_error;
+use super::incoming::{describe_error, read_error_status};
 use super::{MessageBody, MessageReader, MessageSender, ReceiveError, is_grpc_content_type, message_channel};
 
 /// HTTP/2 receive window in bytes. It allows megabytes per second over intercontinental latencies. It is not larger,
@@ -101,13 +100,52 @@ fn connection_lost(error: &hyper::Error) -> ReceiveError {
     ReceiveError::Lost(describe_error(error))
 }
 
-fn check_response_headers(response: &Response<hyper::body::Incoming>) -> Result<(), ReceiveError> {
-    // A "Trailers-Only" response carries its status in the headers.
-    if let Some(status) = Status::from_header_map(response.headers()).filter(|s| s.code() != Code::Ok) {
-        return Err(ReceiveError::Status(status));
-    }
+fn check_response_headers<B>(response: &Response<B>) -> Result<(), ReceiveError> {
+    // A "Trailers-Only" response carries its status in the headers, which count more than the HTTP status.
+    read_error_status(response.headers())?;
     if response.status() != StatusCode::OK || !is_grpc_content_type(response.headers().get(CONTENT_TYPE)) {
         return Err(ReceiveError::NotGrpc(response.status().as_u16()));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error_of(http_status: u16, headers: &[(&str, &str)]) -> Option<String> {
+        let mut response = Response::builder().status(http_status);
+        for (name, value) in headers {
+            response = response.header(*name, *value);
+        }
+        check_response_headers(&response.body(()).unwrap()).err().map(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_response_without_a_status_in_its_headers_starts_a_stream() {
+        for content_type in ["application/grpc", "application/grpc+proto"] {
+            assert_eq!(error_of(200, &[("content-type", content_type)]), None);
+        }
+        assert_eq!(error_of(200, &[("content-type", "application/grpc"), ("grpc-status", "0")]), None);
+    }
+
+    #[test]
+    fn a_status_in_the_headers_counts_whatever_the_http_status_is() {
+        let why = Some("the peer ended the stream: Unavailable: not yet".to_owned());
+        let status = [("grpc-status", "14"), ("grpc-message", "not%20yet")];
+        assert_eq!(error_of(200, &[&status[..], &[("content-type", "application/grpc")]].concat()), why);
+        assert_eq!(error_of(503, &status), why);
+    }
+
+    #[test]
+    fn a_response_of_another_protocol_is_reported_with_its_http_status() {
+        for http_status in [400, 401, 403, 404, 415, 429, 502, 503, 504] {
+            let why = format!("the server does not speak gRPC (HTTP status {http_status})");
+            assert_eq!(error_of(http_status, &[("content-type", "application/grpc")]), Some(why));
+        }
+        for headers in [&[][..], &[("content-type", "text/html")]] {
+            let why = "the server does not speak gRPC (HTTP status 200)".to_owned();
+            assert_eq!(error_of(200, headers), Some(why));
+        }
+    }
 }

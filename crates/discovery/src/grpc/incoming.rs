@@ -6,12 +6,13 @@ use std::marker::PhantomData;
 use std::pin::Pin;
 
 use hyper::body::{Body as _, Frame};
+use hyper::http::HeaderMap;
 use prost::Message;
 use prost::bytes::{Buf as _, Bytes, BytesMut};
 use thiserror::Error;
-use tonic::{Code, Status};
 
-use super::FRAME_HEADER_LEN;
+use super::{FRAME_HEADER_LEN, GrpcStatus};
+use crate::wire::Code;
 
 /// Number of top-level fields that a message of any size may have. An empty field takes two bytes on the wire but far
 /// more when decoded.
@@ -51,29 +52,29 @@ pub enum ReceiveError {
     #[error("the server does not speak gRPC (HTTP status {0})")]
     NotGrpc(u16),
     /// The other side ended the stream with an error.
-    #[error("the peer ended the stream: {}", status(.0))]
-    Status(Status),
+    #[error("the peer ended the stream: {}", describe_status(.0))]
+    Status(GrpcStatus),
     /// The connection failed. Contains the error with its causes.
     #[error("the connection was lost: {0}")]
     Lost(String),
 }
 
 /// Code and message of a status. The message comes from the other side, so it is escaped and cut to 500 characters.
-fn status(status: &Status) -> String {
+fn describe_status(status: &GrpcStatus) -> String {
     let words: String = status.message().chars().take(500).flat_map(char::escape_debug).collect();
     format!("{:?}: {words}", status.code())
 }
 
 impl ReceiveError {
     /// Returns the status that the other side receives for this error.
-    pub(crate) fn to_status(&self) -> Status {
+    pub(crate) fn to_status(&self) -> GrpcStatus {
         let code = match self {
             Self::MessageTooLong(..) | Self::TooManyFields(_) => Code::ResourceExhausted,
             Self::Compressed => Code::Unimplemented,
             Self::Malformed(_) | Self::CutOff => Code::InvalidArgument,
             Self::NotGrpc(_) | Self::Status(_) | Self::Lost(_) => Code::Cancelled,
         };
-        Status::new(code, self.to_string())
+        GrpcStatus::new(code, self.to_string())
     }
 }
 
@@ -122,13 +123,8 @@ impl<M: Message + Default> MessageReader<M> {
                 None
             }
             Err(frame) => {
-                // Trailers without a `grpc-status` count as a clean end, as does `OK`.
                 let trailers = frame.into_trailers().unwrap_or_default();
-                let status = Status::from_header_map(&trailers);
-                Some(match status.filter(|status| status.code() != Code::Ok) {
-                    Some(status) => Err(ReceiveError::Status(status)),
-                    None => Ok(None),
-                })
+                Some(read_error_status(&trailers).map(|()| None))
             }
         }
     }
@@ -157,6 +153,14 @@ impl<M: Message + Default> MessageReader<M> {
             self.buffer = BytesMut::new();
         }
         Ok(Some(message))
+    }
+}
+
+/// Reads the status in the headers or trailers of a response. It is no error if they have no `grpc-status`.
+pub(super) fn read_error_status(headers: &HeaderMap) -> Result<(), ReceiveError> {
+    match GrpcStatus::from_headers(headers).filter(|status| status.code() != Code::Ok) {
+        Some(status) => Err(ReceiveError::Status(status)),
+        None => Ok(()),
     }
 }
 
@@ -226,6 +230,24 @@ mod tests {
         let request = DeltaDiscoveryRequest { initial_resource_versions, ..Default::default() };
         let decoded = MessageReader::<DeltaDiscoveryRequest>::decode(request.encode_to_vec().into());
         assert_eq!(decoded.unwrap(), request);
+    }
+
+    #[test]
+    fn trailers_without_an_error_are_a_clean_end() {
+        let mut trailers = HeaderMap::new();
+        assert!(read_error_status(&trailers).is_ok(), "no grpc-status");
+        GrpcStatus::new(Code::Ok, "").write_headers(&mut trailers);
+        assert!(read_error_status(&trailers).is_ok());
+        GrpcStatus::new(Code::Internal, "why").write_headers(&mut trailers);
+        let error = read_error_status(&trailers).unwrap_err();
+        assert_eq!(error.to_string(), "the peer ended the stream: Internal: why");
+    }
+
+    #[test]
+    fn a_message_of_a_peer_is_escaped_and_cut() {
+        let status = GrpcStatus::new(Code::Aborted, format!("a\u{1b}b{}", "c".repeat(1_000)));
+        let text = ReceiveError::Status(status).to_string();
+        assert_eq!(text, format!("the peer ended the stream: Aborted: a\\u{{1b}}b{}", "c".repeat(497)));
     }
 
     #[test]

@@ -8,9 +8,8 @@ use hyper::body::{Body, Frame};
 use hyper::http::HeaderMap;
 use prost::Message;
 use tokio::sync::mpsc;
-use tonic::Status;
 
-use super::Payload;
+use super::{GrpcStatus, Payload};
 
 /// The HTTP/2 body of the sending half of a stream.
 ///
@@ -66,12 +65,10 @@ impl MessageSender {
     }
 
     /// Ends a server's stream with a status, after the messages that were sent. Waits until there is space.
-    pub async fn end_with_status(self, status: Status) {
-        // If the status cannot be encoded, the stream ends without one; clients treat that as an error too.
+    pub async fn end_with_status(self, status: GrpcStatus) {
         let mut trailers = HeaderMap::new();
-        if status.add_header(&mut trailers).is_ok() {
-            let _over = self.0.send(BodyFrame::Trailers(Box::new(trailers))).await;
-        }
+        status.write_headers(&mut trailers);
+        let _over = self.0.send(BodyFrame::Trailers(Box::new(trailers))).await;
     }
 }
 

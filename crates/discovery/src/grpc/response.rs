@@ -2,9 +2,8 @@
 
 use hyper::http::header::CONTENT_TYPE;
 use hyper::http::{Response, StatusCode};
-use tonic::Status;
 
-use super::{CONTENT_TYPE as GRPC, MessageBody};
+use super::{CONTENT_TYPE as GRPC, GrpcStatus, MessageBody};
 
 /// Response that starts a stream with this body.
 pub(crate) fn streaming_response(body: MessageBody) -> Response<MessageBody> {
@@ -14,11 +13,9 @@ pub(crate) fn streaming_response(body: MessageBody) -> Response<MessageBody> {
 }
 
 /// Response that refuses a stream with a gRPC status in its headers.
-pub(crate) fn error_response(status: &Status) -> Response<MessageBody> {
+pub(crate) fn error_response(status: &GrpcStatus) -> Response<MessageBody> {
     let mut response = streaming_response(MessageBody::empty());
-    if status.add_header(response.headers_mut()).is_err() {
-        *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
-    }
+    status.write_headers(response.headers_mut());
     response
 }
 

@@ -16,7 +16,6 @@ use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_rustls::server::TlsStream;
-use tonic::Status;
 use tracing::{Instrument as _, debug, info, info_span};
 
 use super::frame_limiter::{FrameCountingStream, FrameLimiter};
@@ -24,10 +23,10 @@ use super::stream::DeltaStreamTask;
 use super::{ServerLimits, ServerShared};
 use crate::counters::{CountedStream, StreamRole};
 use crate::evicting_slots::EvictableSlot;
-use crate::grpc::{self, MessageBody};
+use crate::grpc::{self, GrpcStatus, MessageBody};
 use crate::peer_ref::PeerRef;
 use crate::tls::{AuthenticatedPeer, ReverifyError};
-use crate::wire;
+use crate::wire::{self, Code};
 
 /// HTTP/2 flow-control window of a stream and of a connection, in bytes: the smallest that the protocol allows.
 /// Received bytes wait in memory, and a byte that comes in a frame of its own needs a hundred times as much.
@@ -233,12 +232,14 @@ impl StreamOpener {
             return grpc::unsupported_media_type();
         }
         if head.method != Method::POST || head.uri.path() != wire::DELTA_METHOD_PATH {
-            return grpc::error_response(&Status::unimplemented(
+            return grpc::error_response(&GrpcStatus::new(
+                Code::Unimplemented,
                 "only delta xDS (DeltaAggregatedResources) is served here",
             ));
         }
         if !self.shared.cache.is_synced() {
-            return grpc::error_response(&Status::unavailable(
+            return grpc::error_response(&GrpcStatus::new(
+                Code::Unavailable,
                 "not yet ready: the announcements are still being loaded; retry",
             ));
         }

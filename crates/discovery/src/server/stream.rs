@@ -8,7 +8,6 @@ use prost::bytes::Bytes;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep_until, timeout};
-use tonic::{Code, Status};
 use tracing::debug;
 
 use super::ServerShared;
@@ -16,10 +15,10 @@ use super::frame_limiter::FrameLimiter;
 use super::rate_limiter::RateLimiter;
 use crate::counters::{OpenStreamGuard, PeerCounters, StreamRole};
 use crate::evicting_slots::EvictableSlot;
-use crate::grpc::{MessageReader, MessageSender, ReceiveError};
+use crate::grpc::{GrpcStatus, MessageReader, MessageSender, ReceiveError};
 use crate::peer_ref::PeerRef;
 use crate::server_stream::{DeltaServerStream, DeltaStreamError};
-use crate::wire::DeltaDiscoveryRequest;
+use crate::wire::{Code, DeltaDiscoveryRequest};
 
 /// How long the client may take to receive the final status of a stream.
 const STATUS_TIMEOUT: Duration = Duration::from_secs(1);
@@ -49,7 +48,7 @@ enum StreamEnd {
     /// The client closed the stream or the connection.
     ClientGone,
     /// The server ends the stream with this status.
-    WithStatus(Status),
+    WithStatus(GrpcStatus),
     /// The client left a response unanswered for too long. The whole connection is closed.
     ClientNotReading,
 }
@@ -93,11 +92,11 @@ impl DeltaStreamTask {
         // `run_protocol` is cancelled when another branch completes. It holds no response then that is not sent.
         let end = tokio::select! {
             end = self.run_protocol(&sender) => end,
-            () = slot.evicted() => StreamEnd::WithStatus(Status::resource_exhausted(format!(
+            () = slot.evicted() => StreamEnd::WithStatus(GrpcStatus::new(Code::ResourceExhausted, format!(
                 "a newer stream of this peer has taken the place of this one (at most {} streams for each peer)",
                 self.shared.limits.max_streams
             ))),
-            _ = shutdown.changed() => StreamEnd::WithStatus(Status::unavailable("server is shutting down; reconnect")),
+            _ = shutdown.changed() => StreamEnd::WithStatus(GrpcStatus::new(Code::Unavailable, "server is shutting down; reconnect")),
         };
         match end {
             StreamEnd::ClientGone => {}
@@ -162,7 +161,7 @@ impl DeltaStreamTask {
         let message = match message {
             Ok(Some(message)) => message,
             // A client that ends its side in good order gets status OK.
-            Ok(None) => return Err(StreamEnd::WithStatus(Status::new(Code::Ok, ""))),
+            Ok(None) => return Err(StreamEnd::WithStatus(GrpcStatus::new(Code::Ok, ""))),
             Err(ReceiveError::Lost(_)) => return Err(StreamEnd::ClientGone),
             Err(error) => return Err(StreamEnd::WithStatus(error.to_status())),
         };
@@ -231,7 +230,7 @@ fn decode_and_apply(
 
 /// Ends the stream with the status of this error.
 fn end_with_error(error: &DeltaStreamError) -> StreamEnd {
-    StreamEnd::WithStatus(Status::new(Code::from_i32(error.status_code() as i32), error.to_string()))
+    StreamEnd::WithStatus(GrpcStatus::new(error.status_code(), error.to_string()))
 }
 
 /// Sleeps until `moment`, or forever if it is `None`.

@@ -46,16 +46,42 @@ pub struct FieldViolation {
     pub description: String,
 }
 
-/// `google.rpc.Code`: the values with which streams end here.
+/// `google.rpc.Code`: the status codes of gRPC, with their numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, prost::Enumeration)]
 #[repr(i32)]
 pub enum Code {
     /// No error.
     Ok = 0,
+    /// The call was cancelled, usually by the client.
+    Cancelled = 1,
+    /// The code is unknown here, or the error has no other code.
+    Unknown = 2,
     /// The request is invalid; retrying it unchanged fails again.
     InvalidArgument = 3,
+    /// The call took longer than its deadline.
+    DeadlineExceeded = 4,
+    /// A requested item does not exist.
+    NotFound = 5,
+    /// An item that the client wants to create exists already.
+    AlreadyExists = 6,
+    /// The client may not make this call.
+    PermissionDenied = 7,
     /// The client exceeds a limit.
     ResourceExhausted = 8,
+    /// The server is not in the state that the call requires.
+    FailedPrecondition = 9,
     /// The client has to start again with a new stream.
     Aborted = 10,
+    /// An argument is beyond the valid range.
+    OutOfRange = 11,
+    /// The server does not implement the method.
+    Unimplemented = 12,
+    /// The server has failed internally.
+    Internal = 13,
+    /// The server is not available; the client should retry.
+    Unavailable = 14,
+    /// Data is lost or corrupt.
+    DataLoss = 15,
+    /// The client has not authenticated.
+    Unauthenticated = 16,
 }

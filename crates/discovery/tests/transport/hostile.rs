@@ -8,15 +8,15 @@ use emcee_discovery::client::PeerEvent;
 use emcee_discovery::grpc::{BidiStream, ClientConnection, ReceiveError};
 use emcee_discovery::server::ServerLimits;
 use emcee_discovery::tls::connect;
-use emcee_discovery::wire::{self, DeltaDiscoveryRequest, DeltaDiscoveryResponse, ENDPOINT_SLICE};
+use emcee_discovery::wire::{self, Code, DeltaDiscoveryRequest, DeltaDiscoveryResponse, ENDPOINT_SLICE};
+use hyper::http::{HeaderMap, HeaderName, HeaderValue};
 use prost::bytes::Bytes;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::client::TlsStream;
-use tonic::Code;
 
-use super::mesh::{TIMEOUT, TestMesh};
+use super::mesh::{TIMEOUT, TestMesh, TestPeer};
 use super::scripted::{RawClient, ScriptedServer, WriteOnly, grpc_frame};
 use super::secrets;
 use super::streams::eventually;
@@ -215,10 +215,12 @@ async fn a_handshake_has_a_deadline() {
 
 /// Returns the error of a client whose server answers its first request with these bytes.
 async fn client_error(chunks: Vec<Bytes>) -> String {
-    let server = ScriptedServer::serve("blue", chunks).await;
-    let mut m1 = server.start_client();
+    next_error(&mut ScriptedServer::serve("blue", chunks, None).await.start_client()).await
+}
+
+async fn next_error(client: &mut TestPeer) -> String {
     loop {
-        if let PeerEvent::Unreachable(why) = m1.next_event().await {
+        if let PeerEvent::Unreachable(why) = client.next_event().await {
             return why.to_string();
         }
     }
@@ -235,4 +237,23 @@ async fn a_client_reports_invalid_responses() {
     let other = DeltaDiscoveryResponse { type_url: "other".into(), ..Default::default() };
     let other = client_error(vec![grpc_frame(&prost::Message::encode_to_vec(&other))]).await;
     assert!(other.contains(r#"sent resources of type "other""#), "{other}");
+}
+
+/// Trailers that have to be base64, UTF-8, or a number of one or two digits.
+#[tokio::test]
+async fn a_client_reports_a_status_with_invalid_parts_and_reconnects() {
+    let invalid: [(&'static str, &[u8]); 3] = [
+        ("grpc-status", b"99999999999999999999"),
+        ("grpc-message", b"%FF %zz \xff%1b"),
+        ("grpc-status-details-bin", b"%"),
+    ];
+    let pair = |(name, value)| (HeaderName::from_static(name), HeaderValue::from_bytes(value).unwrap());
+    let trailers: HeaderMap = invalid.into_iter().map(pair).collect();
+    let empty = DeltaDiscoveryResponse { type_url: ENDPOINT_SLICE.into(), ..Default::default() };
+    let chunks = vec![grpc_frame(&prost::Message::encode_to_vec(&empty))];
+    let mut m1 = ScriptedServer::serve("blue", chunks, Some(trailers)).await.start_client();
+    let error = next_error(&mut m1).await;
+    assert!(error.ends_with("the peer ended the stream: Unknown: \u{fffd} %zz \u{fffd}\\u{1b}"), "{error}");
+    // The client has reconnected, and reports the end of the next stream.
+    assert_eq!(next_error(&mut m1).await, error);
 }

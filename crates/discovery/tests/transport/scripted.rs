@@ -8,17 +8,16 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use emcee_core::endpoint::Endpoint;
-use emcee_discovery::grpc::{MessageReader, ReceiveError};
+use emcee_discovery::grpc::{GrpcStatus, MessageReader, ReceiveError};
 use emcee_discovery::tls::{TlsRelationship, TlsRelationships, accept};
 use emcee_discovery::wire::{self, DeltaDiscoveryResponse};
 use hyper::body::{Body, Frame};
-use hyper::http::{Request, Response};
+use hyper::http::{HeaderMap, Request, Response};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use prost::bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpListener;
-use tonic::Status;
 
 use super::mesh::TestPeer;
 use super::secrets;
@@ -29,9 +28,10 @@ pub(crate) fn grpc_frame(message: &[u8]) -> Bytes {
     [&[0][..], &length, message].concat().into()
 }
 
-/// An HTTP body of these bytes, which ends or stays open.
+/// An HTTP body of these bytes, which then ends, with trailers or without, or stays open.
 struct ScriptedBody {
     chunks: VecDeque<Bytes>,
+    trailers: Option<HeaderMap>,
     ends: bool,
 }
 
@@ -45,7 +45,9 @@ impl Body for ScriptedBody {
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         match self.chunks.pop_front() {
             Some(chunk) => Poll::Ready(Some(Ok(Frame::data(chunk)))),
-            None if self.ends => Poll::Ready(None),
+            None if self.ends => {
+                Poll::Ready(self.trailers.take().map(|trailers| Ok(Frame::trailers(trailers))))
+            }
             None => Poll::Pending,
         }
     }
@@ -69,7 +71,7 @@ impl RawClient {
         let open = |_| {
             let request = Request::post(format!("https://m1{}", wire::DELTA_METHOD_PATH))
                 .header("content-type", "application/grpc")
-                .body(ScriptedBody { chunks: [chunk.clone()].into(), ends: false })
+                .body(ScriptedBody { chunks: [chunk.clone()].into(), trailers: None, ends: false })
                 .unwrap();
             let mut requests = requests.clone();
             tokio::spawn(async move { requests.send_request(request).await })
@@ -95,10 +97,10 @@ impl RawClient {
         tokio::spawn(connection);
         let request = Request::post(format!("https://m1{}", wire::DELTA_METHOD_PATH))
             .header("content-type", "application/grpc")
-            .body(ScriptedBody { chunks: chunks.into(), ends: true })
+            .body(ScriptedBody { chunks: chunks.into(), trailers: None, ends: true })
             .unwrap();
         let response = requests.send_request(request).await?;
-        if let Some(status) = Status::from_header_map(response.headers()) {
+        if let Some(status) = GrpcStatus::from_headers(response.headers()) {
             return Ok(ReceiveError::Status(status));
         }
         let mut responses =
@@ -140,18 +142,19 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WriteOnly<S> {
     }
 }
 
-/// A server of m2 that sends the same bytes to each stream, and then nothing.
+/// A server of m2 that sends the same bytes to each stream. Then it sends nothing more, or ends the stream with the same
+/// trailers.
 pub(crate) struct ScriptedServer {
     address: Endpoint,
     relationship: String,
 }
 
 impl ScriptedServer {
-    pub(crate) async fn serve(relationship: &str, chunks: Vec<Bytes>) -> Self {
+    pub(crate) async fn serve(relationship: &str, chunks: Vec<Bytes>, trailers: Option<HeaderMap>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string().parse().unwrap();
         let m2 = secrets::relationships([secrets::relationship(relationship, "m2", &["m1"])]);
-        tokio::spawn(serve_all(listener, m2, chunks));
+        tokio::spawn(serve_all(listener, m2, chunks, trailers));
         Self { address, relationship: relationship.to_owned() }
     }
 
@@ -164,13 +167,19 @@ impl ScriptedServer {
     }
 }
 
-async fn serve_all(listener: TcpListener, relationships: TlsRelationships, chunks: Vec<Bytes>) {
+async fn serve_all(
+    listener: TcpListener,
+    relationships: TlsRelationships,
+    chunks: Vec<Bytes>,
+    trailers: Option<HeaderMap>,
+) {
     loop {
         let (stream, _) = listener.accept().await.unwrap();
         let (stream, _) = accept(stream, &relationships).await.unwrap();
-        let chunks = chunks.clone();
+        let (chunks, trailers) = (chunks.clone(), trailers.clone());
         let answer = service_fn(move |_: Request<hyper::body::Incoming>| {
-            let body = ScriptedBody { chunks: chunks.clone().into(), ends: false };
+            let (ends, trailers) = (trailers.is_some(), trailers.clone());
+            let body = ScriptedBody { chunks: chunks.clone().into(), trailers, ends };
             let response = Response::builder().header("content-type", "application/grpc").body(body);
             async move { response }
         });

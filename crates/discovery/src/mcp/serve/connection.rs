@@ -17,15 +17,15 @@ use tokio::net::TcpStream;
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
-use tonic::Status;
 use tracing::{Instrument as _, debug, info, info_span};
 
 use super::stream::{ClientStalled, McpStream};
 use super::{FINAL_STATUS_TIMEOUT, McpServerLimits};
 use crate::counters::McpCounters;
-use crate::grpc::{self, MessageBody};
+use crate::grpc::{self, GrpcStatus, MessageBody};
 use crate::mcp::store::McpSnapshot;
 use crate::mcp::wire::STREAM_METHOD;
+use crate::wire::Code;
 
 /// Interval of HTTP/2 pings on an idle connection, and the timeout of each.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
@@ -104,7 +104,8 @@ impl McpConnection {
             return grpc::unsupported_media_type();
         }
         if head.uri.path() != STREAM_METHOD {
-            return grpc::error_response(&Status::unimplemented(
+            return grpc::error_response(&GrpcStatus::new(
+                Code::Unimplemented,
                 "only StreamAggregatedResources is served here",
             ));
         }

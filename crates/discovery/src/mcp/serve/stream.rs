@@ -6,15 +6,15 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
-use tonic::{Code, Status};
 use tracing::{Span, info, warn};
 
 use super::FINAL_STATUS_TIMEOUT;
 use crate::counters::{McpCounters, McpStreamGuard};
-use crate::grpc::{MessageReader, MessageSender, ReceiveError};
+use crate::grpc::{GrpcStatus, MessageReader, MessageSender, ReceiveError};
 use crate::mcp::sotw_stream::{RequestOutcome, SotwServerStream};
 use crate::mcp::store::McpSnapshot;
 use crate::mcp::wire::{DiscoveryRequest, DiscoveryResponse};
+use crate::wire::Code;
 
 /// The client does not acknowledge responses, or does not read at all. Its connection must be closed.
 #[derive(Debug)]
@@ -57,17 +57,19 @@ impl McpStream {
         let _open = McpStreamGuard::new(Arc::clone(&self.counters));
         let ended = tokio::select! {
             ended = self.exchange_messages(&sender) => ended,
-            _ = ending.changed() => Ok(Status::unavailable("server is shutting down; reconnect")),
+            _ = ending.changed() => Ok(GrpcStatus::new(Code::Unavailable, "server is shutting down; reconnect")),
         };
-        let late = |_: &ClientStalled| Status::deadline_exceeded("responses were not acknowledged in time");
-        let status = ended.as_ref().map_or_else(late, Status::clone);
+        let late = |_: &ClientStalled| {
+            GrpcStatus::new(Code::DeadlineExceeded, "responses were not acknowledged in time")
+        };
+        let status = ended.as_ref().map_or_else(late, GrpcStatus::clone);
         info!(client = self.state.client_id(), reason = status.message(), "MCP stream ended");
         // A client that sends no ACK may still read its status, so the status is sent before the connection is closed.
         timeout(FINAL_STATUS_TIMEOUT, sender.end_with_status(status)).await.map_err(|_| ClientStalled)?;
         ended.map(drop)
     }
 
-    async fn exchange_messages(&mut self, sender: &MessageSender) -> Result<Status, ClientStalled> {
+    async fn exchange_messages(&mut self, sender: &MessageSender) -> Result<GrpcStatus, ClientStalled> {
         let mut has_more = false;
         loop {
             tokio::select! {
@@ -85,7 +87,7 @@ impl McpStream {
                     None => has_more = false,
                 },
                 () = sleep_until(self.ack_deadline), if self.state.in_flight() > 0 => return Err(ClientStalled),
-                () = sender.closed() => return Ok(Status::cancelled("client disconnected")),
+                () = sender.closed() => return Ok(GrpcStatus::new(Code::Cancelled, "client disconnected")),
             }
         }
     }
@@ -102,13 +104,12 @@ impl McpStream {
     fn handle_request(
         &mut self,
         request: Result<Option<DiscoveryRequest>, ReceiveError>,
-    ) -> Result<(), Status> {
+    ) -> Result<(), GrpcStatus> {
         let request = request.map_err(|error| error.to_status())?;
-        let request = request.ok_or_else(|| Status::new(Code::Ok, "client ended the stream"))?;
+        let request = request.ok_or_else(|| GrpcStatus::new(Code::Ok, "client ended the stream"))?;
         let is_known = !self.state.client_id().is_empty();
         let received = self.state.handle_request(request);
-        let received = received
-            .map_err(|error| Status::new(Code::from_i32(error.status_code().into()), error.to_string()))?;
+        let received = received.map_err(|error| GrpcStatus::new(error.status_code(), error.to_string()))?;
         if !is_known {
             Span::current().record("client", self.state.client_id());
             info!(client = self.state.client_id(), "MCP stream started");
