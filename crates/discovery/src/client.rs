@@ -6,8 +6,8 @@
 //!      └─── the peer's own addresses ◄─────┘          and service)
 //! ```
 //!
-//! Events wait in a bounded queue. While the queue is full, the task does not read from the peer, and HTTP/2 flow
-//! control makes the peer wait.
+//! Events wait in a bounded queue, which several peers may share. While the queue is full, the tasks do not read from
+//! their peers, and HTTP/2 flow control makes the peers wait.
 
 mod connect_error;
 mod dial;
@@ -18,13 +18,10 @@ mod tests;
 
 pub use connect_error::{ConnectError, ConnectFailure, UnreachableReason};
 
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use emcee_core::catalogue::Announcement;
 use emcee_core::endpoint::Endpoint;
-use futures_util::Stream;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
@@ -34,9 +31,6 @@ use crate::peer_ref::PeerRef;
 use crate::tls::TlsRelationships;
 use dial::TcpConnector;
 use peer_task::PeerTask;
-
-/// Capacity of the event queue of one peer.
-const EVENT_QUEUE_SIZE: usize = 256;
 
 /// Validates an announcement of a peer. `Err` is the reason why it is refused; the peer receives it in a NACK.
 pub type AnnouncementValidator = Arc<dyn Fn(&Announcement) -> Result<(), String> + Send + Sync>;
@@ -77,54 +71,47 @@ pub enum PeerEvent {
     Rejected(Vec<(String, String)>),
 }
 
-/// The events of one peer. Dropping the stream ends the connection.
+/// The task of one peer. Dropping the handle ends the connection and the task.
 #[derive(Debug)]
-pub struct PeerEventStream {
-    events: mpsc::Receiver<PeerEvent>,
-    task: JoinHandle<()>,
-}
+pub struct PeerTaskHandle(JoinHandle<()>);
 
-/// Connects to a peer and reconnects until the returned stream is dropped.
+/// Connects to a peer and reconnects until the returned handle is dropped.
+///
+/// The events of the peer are sent to `queue` with `key`. Several peers may share the queue: they take turns while it
+/// is full. Events of an ended subscription may still be in the queue.
 ///
 /// Each connection uses the certificates that `relationships` holds at that time. An open connection ends as soon as it
 /// could no longer be established. When the validator changes, all accepted and refused announcements are validated
 /// again.
-pub fn subscribe_to_peer(
+pub fn subscribe_to_peer<K: Clone + Send + 'static>(
     target: PeerTarget,
     relationships: watch::Receiver<Arc<TlsRelationships>>,
     validator: watch::Receiver<AnnouncementValidator>,
-) -> PeerEventStream {
-    subscribe_over(TcpConnector, target, relationships, validator)
+    key: K,
+    queue: mpsc::Sender<(K, PeerEvent)>,
+) -> PeerTaskHandle {
+    subscribe_over(TcpConnector, target, relationships, validator, KeyedEventSender { key, queue })
 }
 
-fn subscribe_over(
+fn subscribe_over<K: Clone + Send + 'static>(
     connector: impl dial::Connector,
     target: PeerTarget,
     relationships: watch::Receiver<Arc<TlsRelationships>>,
     validator: watch::Receiver<AnnouncementValidator>,
-) -> PeerEventStream {
-    let (sender, events) = mpsc::channel(EVENT_QUEUE_SIZE);
-    let peer_task = PeerTask::new(connector, target, relationships, validator, sender);
-    PeerEventStream { events, task: tokio::spawn(peer_task.run()) }
+    events: KeyedEventSender<K>,
+) -> PeerTaskHandle {
+    let peer_task = PeerTask::new(connector, target, relationships, validator, events);
+    PeerTaskHandle(tokio::spawn(peer_task.run()))
 }
 
-impl PeerEventStream {
-    /// Waits for the next event. `None` only if the task has panicked.
-    pub async fn next(&mut self) -> Option<PeerEvent> {
-        self.events.recv().await
-    }
+/// Sends the events of one peer to a queue, with the key of the peer.
+struct KeyedEventSender<K> {
+    key: K,
+    queue: mpsc::Sender<(K, PeerEvent)>,
 }
 
-impl Stream for PeerEventStream {
-    type Item = PeerEvent;
-
-    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<PeerEvent>> {
-        self.events.poll_recv(context)
-    }
-}
-
-impl Drop for PeerEventStream {
+impl Drop for PeerTaskHandle {
     fn drop(&mut self) {
-        self.task.abort();
+        self.0.abort();
     }
 }

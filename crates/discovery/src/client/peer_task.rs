@@ -6,14 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use emcee_core::endpoint::Endpoint;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{Instrument as _, debug, info, info_span};
 
 use super::connect_error::{ConnectError, UnreachableReason};
 use super::dial::{Connector, DialledPeer, TlsErrorSlot, dial_peer};
 use super::event_throttle::EventThrottle;
-use super::{AnnouncementValidator, PeerEvent, PeerTarget};
+use super::{AnnouncementValidator, KeyedEventSender, PeerEvent, PeerTarget};
 use crate::backoff::Backoff;
 use crate::client_stream::{AnnouncementBudget, AnnouncementEvent, DeltaClient};
 use crate::counters::{OpenStreamGuard, PeerCounters, StreamRole, SubscriptionGuard};
@@ -33,22 +33,22 @@ const MAX_REFETCH: usize = 500;
 const LONGEST_TIMER: Duration = Duration::from_hours(24);
 
 /// Connects to one peer, and reconnects with backoff.
-pub(super) struct PeerTask<C> {
+pub(super) struct PeerTask<C, K> {
     connector: C,
     target: PeerTarget,
     relationships: watch::Receiver<Arc<TlsRelationships>>,
-    state: PeerTaskState,
+    state: PeerTaskState<K>,
     _subscription: SubscriptionGuard,
 }
 
 /// The state of a peer that is independent of its connection: accepted announcements, timers and the delivery of
 /// events.
-struct PeerTaskState {
+struct PeerTaskState<K> {
     client: DeltaClient,
     counters: Arc<PeerCounters>,
     validator: watch::Receiver<AnnouncementValidator>,
     throttle: EventThrottle,
-    events: mpsc::Sender<PeerEvent>,
+    events: KeyedEventSender<K>,
     /// Connection state that was reported last. `None` before the first report.
     reported: Option<Result<(), UnreachableReason>>,
     /// Refusals that were reported last.
@@ -77,13 +77,13 @@ struct XdsStream {
     relationships: watch::Receiver<Arc<TlsRelationships>>,
 }
 
-impl<C: Connector> PeerTask<C> {
+impl<C: Connector, K: Clone> PeerTask<C, K> {
     pub(super) fn new(
         connector: C,
         mut target: PeerTarget,
         relationships: watch::Receiver<Arc<TlsRelationships>>,
         validator: watch::Receiver<AnnouncementValidator>,
-        events: mpsc::Sender<PeerEvent>,
+        events: KeyedEventSender<K>,
     ) -> Self {
         let now = Instant::now().into_std();
         let mut subscription = match target.budget.as_ref().map(AnnouncementBudget::add_share) {
@@ -315,7 +315,7 @@ async fn wait_until_untrusted(
     }
 }
 
-impl PeerTaskState {
+impl<K: Clone> PeerTaskState<K> {
     /// Waits for `work`, and processes timers and events in the meantime.
     async fn process_due_while<T>(&mut self, work: impl Future<Output = T>) -> T {
         let mut work = pin!(work);
@@ -343,9 +343,9 @@ impl PeerTaskState {
         let is_due = delivery.is_some_and(|delivery| delivery <= Instant::now());
         let due = tokio::select! {
             // Reserve first and pop second: an event that was popped before would be lost if the future is dropped.
-            Ok(permit) = self.events.reserve(), if is_due => {
+            Ok(permit) = self.events.queue.reserve(), if is_due => {
                 if let Some(event) = self.throttle.pop_due(Instant::now().into_std()) {
-                    permit.send(event);
+                    permit.send((self.events.key.clone(), event));
                 }
                 return;
             }

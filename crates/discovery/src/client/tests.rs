@@ -25,6 +25,8 @@ use crate::grpc::{CONTENT_TYPE, MessageReader, MessageSender, message_channel};
 use crate::tls::{SubjectAltName, TlsIdentity, TlsRelationship, accept};
 use crate::wire::{DeltaDiscoveryRequest, DeltaDiscoveryResponse, ENDPOINT_SLICE};
 
+const EVENT_QUEUE_SIZE: usize = 256;
+
 /// One stream, from the peer's side.
 type ServedStream = (MessageReader<DeltaDiscoveryRequest>, MessageSender);
 
@@ -84,7 +86,8 @@ fn relationship(mesh: &str, peer: &str) -> Arc<TlsRelationship> {
 struct TestPeer {
     network: Network,
     streams: mpsc::Receiver<ServedStream>,
-    events: PeerEventStream,
+    events: mpsc::Receiver<((), PeerEvent)>,
+    _task: PeerTaskHandle,
     counters: Arc<PeerCounters>,
     _relationships: watch::Sender<Arc<TlsRelationships>>,
     _judge: watch::Sender<AnnouncementValidator>,
@@ -110,8 +113,16 @@ impl TestPeer {
             budget: None,
             counters: Arc::clone(&counters),
         };
-        let events = subscribe_over(network.clone(), target, current, judges);
-        Self { network, streams, events, counters, _relationships: relationships, _judge: validator }
+        let (queue, events) = mpsc::channel(EVENT_QUEUE_SIZE);
+        let sender = KeyedEventSender { key: (), queue };
+        let task = subscribe_over(network.clone(), target, current, judges, sender);
+        let (_relationships, _judge) = (relationships, validator);
+        Self { network, streams, events, counters, _task: task, _relationships, _judge }
+    }
+
+    /// Waits for the next event. `None` if the task has ended.
+    async fn next_event(&mut self) -> Option<PeerEvent> {
+        self.events.recv().await.map(|((), event)| event)
     }
 
     async fn stream(&mut self) -> ServedStream {
@@ -161,7 +172,7 @@ async fn a_peer_that_flaps_a_hundred_times_a_second_causes_one_event_a_second() 
     });
     let start = Instant::now();
     let mut delivered = Vec::new();
-    while let Ok(event) = timeout(Duration::from_secs(5), test.events.next()).await {
+    while let Ok(event) = timeout(Duration::from_secs(5), test.next_event()).await {
         if let Some(PeerEvent::Changed(_)) = event {
             delivered.push(start.elapsed());
         }
@@ -175,7 +186,7 @@ async fn a_peer_that_flaps_a_hundred_times_a_second_causes_one_event_a_second() 
 async fn an_unreachable_peer_is_retried_with_growing_delays_and_reported_once() {
     let mut test = TestPeer::new(false, DeltaClientSettings::default());
     let mut lost = 0;
-    while let Ok(event) = timeout(Duration::from_hours(10), test.events.next()).await {
+    while let Ok(event) = timeout(Duration::from_hours(10), test.next_event()).await {
         assert!(matches!(event, Some(PeerEvent::Unreachable(_))), "{event:?}");
         lost += 1;
     }
@@ -194,7 +205,7 @@ async fn an_unreachable_peer_is_retried_with_growing_delays_and_reported_once() 
     *test.network.reachable.lock().unwrap() = true;
     let (_requests, sender) = test.stream().await;
     send(&sender, &[]).await;
-    assert!(matches!(test.events.next().await, Some(PeerEvent::Connected { .. })));
+    assert!(matches!(test.next_event().await, Some(PeerEvent::Connected { .. })));
 }
 
 #[tokio::test(start_paused = true)]
@@ -204,18 +215,18 @@ async fn accepted_resources_survive_a_reconnect_and_are_listed_in_the_next_strea
     let first = requests.next().await.unwrap().unwrap();
     assert!(first.initial_resource_versions.is_empty());
     send(&sender, &[announcement("reviews", 1)]).await;
-    assert!(matches!(test.events.next().await, Some(PeerEvent::Connected { .. })));
-    assert!(matches!(test.events.next().await, Some(PeerEvent::Changed(AnnouncementEvent::Announced(_)))));
+    assert!(matches!(test.next_event().await, Some(PeerEvent::Connected { .. })));
+    assert!(matches!(test.next_event().await, Some(PeerEvent::Changed(AnnouncementEvent::Announced(_)))));
     drop((requests, sender));
-    assert!(matches!(test.events.next().await, Some(PeerEvent::Unreachable(_))));
+    assert!(matches!(test.next_event().await, Some(PeerEvent::Unreachable(_))));
 
     let (mut requests, sender) = test.stream().await;
     let first = requests.next().await.unwrap().unwrap();
     let names: Vec<_> = first.initial_resource_versions.keys().collect();
     assert_eq!(names, ["default/reviews/IPv4"]);
     send(&sender, &[]).await;
-    assert!(matches!(test.events.next().await, Some(PeerEvent::Connected { .. })));
-    assert!(timeout(Duration::from_secs(10), test.events.next()).await.is_err(), "nothing has changed");
+    assert!(matches!(test.next_event().await, Some(PeerEvent::Connected { .. })));
+    assert!(timeout(Duration::from_secs(10), test.next_event()).await.is_err(), "nothing has changed");
 }
 
 #[tokio::test(start_paused = true)]
@@ -225,13 +236,13 @@ async fn announcements_expire_without_a_connection() {
         TestPeer::new(true, DeltaClientSettings { expire_after, ..DeltaClientSettings::default() });
     let (_requests, sender) = test.stream().await;
     send(&sender, &[announcement("reviews", 1)]).await;
-    test.events.next().await;
-    test.events.next().await;
+    test.next_event().await;
+    test.next_event().await;
     *test.network.reachable.lock().unwrap() = false;
     let lost = Instant::now();
     drop(sender);
     let expired = loop {
-        match test.events.next().await {
+        match test.next_event().await {
             Some(PeerEvent::Changed(event)) => break event,
             Some(PeerEvent::Unreachable(_)) => {}
             other => panic!("{other:?}"),
@@ -245,7 +256,7 @@ async fn announcements_expire_without_a_connection() {
 async fn a_server_that_sends_no_response_is_disconnected() {
     let mut test = TestPeer::new(true, DeltaClientSettings::default());
     let _silent = test.stream().await;
-    let Some(PeerEvent::Unreachable(why)) = test.events.next().await else { panic!("lost") };
+    let Some(PeerEvent::Unreachable(why)) = test.next_event().await else { panic!("lost") };
     let why = why.to_string();
     assert!(why.contains("waiting for the first response timed out after 60 s"), "{why}");
 }
@@ -274,7 +285,7 @@ async fn unread_events_stop_reading_from_the_peer() {
     }
     assert!(sent >= 3, "the queue and the throttle have room: {sent}");
     let mut taken = 0;
-    while timeout(Duration::from_secs(5), test.events.next()).await.is_ok() {
+    while timeout(Duration::from_secs(5), test.next_event()).await.is_ok() {
         taken += 1;
     }
     assert!(taken >= 100, "reading resumes: {taken}");

@@ -5,13 +5,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use emcee_discovery::cache::PeerVisibility;
-use emcee_discovery::client::PeerEvent;
+use emcee_discovery::client::{AnnouncementValidator, PeerEvent, subscribe_to_peer};
 use emcee_discovery::client_stream::AnnouncementEvent;
 use emcee_discovery::server::{ServerLimits, SharedCache};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
-use super::mesh::{TIMEOUT, TestMesh, TestPeer, announcement, peer_target};
+use super::mesh::{EVENT_QUEUE_SIZE, TIMEOUT, TestMesh, announcement, peer_target};
 use super::secrets;
 
 const SERVICES: usize = 5_000;
@@ -28,11 +28,20 @@ async fn start_server(name: &str) -> TestMesh {
     mesh
 }
 
-/// Starts a client of m1 that follows this server.
-fn start_client(server: &TestMesh, name: &str) -> TestPeer {
+/// Starts a client of m1 that follows this server. It stops when the returned value is dropped.
+fn start_client(
+    server: &TestMesh,
+    name: &'static str,
+    queue: mpsc::Sender<(&'static str, PeerEvent)>,
+) -> impl Sized + use<> {
     let mut target = peer_target("blue", [server.endpoint()]);
     target.peer.peer = name.into();
-    TestPeer::start(target, secrets::relationships([secrets::relationship("blue", "m1", &[name])]))
+    let blue = secrets::relationship("blue", "m1", &[name]);
+    let (relationships, current) = watch::channel(Arc::new(secrets::relationships([blue])));
+    let accept: AnnouncementValidator = Arc::new(|_| Ok(()));
+    let (validator, judges) = watch::channel(accept);
+    let task = subscribe_to_peer(target, current, judges, name, queue);
+    (relationships, validator, task)
 }
 
 /// Announces all services repeatedly in a separate thread, each time with another port.
@@ -56,17 +65,8 @@ async fn a_peer_that_flaps_thousands_of_services_does_not_delay_another() {
     let over = Arc::new(AtomicBool::new(false));
     let flapping = flap_services(&m2.cache, &over);
     // A mesh receives the events of all its peers through one short queue.
-    let (sender, mut receiver) = mpsc::channel::<(&str, PeerEvent)>(256);
-    for (name, mut peer) in [("m2", start_client(&m2, "m2")), ("m3", start_client(&m3, "m3"))] {
-        let sender = sender.clone();
-        tokio::spawn(async move {
-            while let Some(event) = peer.events.next().await {
-                if sender.send((name, event)).await.is_err() {
-                    return;
-                }
-            }
-        });
-    }
+    let (queue, mut receiver) = mpsc::channel(EVENT_QUEUE_SIZE);
+    let _clients = [start_client(&m2, "m2", queue.clone()), start_client(&m3, "m3", queue)];
     let (mut arrivals, mut delays) = (0, Vec::new());
     let began = Instant::now();
     let mut is_connected = false;

@@ -14,14 +14,14 @@ use emcee_core::protocol::Protocol;
 use emcee_discovery::PeerRef;
 use emcee_discovery::cache::PeerVisibility;
 use emcee_discovery::client::{
-    AnnouncementValidator, PeerEvent, PeerEventStream, PeerTarget, UnreachableReason, subscribe_to_peer,
+    AnnouncementValidator, PeerEvent, PeerTarget, PeerTaskHandle, UnreachableReason, subscribe_to_peer,
 };
 use emcee_discovery::client_stream::{AnnouncementEvent, DeltaClientSettings};
 use emcee_discovery::counters::DiscoveryCounters;
 use emcee_discovery::server::{ServerLimits, SharedCache, XdsServer};
 use emcee_discovery::tls::{TlsRelationship, TlsRelationships};
 use tokio::net::TcpListener;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
@@ -29,6 +29,9 @@ use super::secrets;
 
 /// Time limit for every operation. A test that waits this long has failed.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Capacity of the queue of events, as in a mesh.
+pub(crate) const EVENT_QUEUE_SIZE: usize = 256;
 
 /// The discovery server of a mesh.
 pub(crate) struct TestMesh {
@@ -109,7 +112,8 @@ impl TestMesh {
 pub(crate) struct TestPeer {
     pub(crate) relationships: watch::Sender<Arc<TlsRelationships>>,
     pub(crate) validator: watch::Sender<AnnouncementValidator>,
-    pub(crate) events: PeerEventStream,
+    pub(crate) events: mpsc::Receiver<((), PeerEvent)>,
+    _task: PeerTaskHandle,
 }
 
 impl TestPeer {
@@ -125,11 +129,18 @@ impl TestPeer {
         let (relationships, current) = watch::channel(Arc::new(relationships));
         let accept: AnnouncementValidator = Arc::new(|_| Ok(()));
         let (validator, judges) = watch::channel(accept);
-        Self { relationships, validator, events: subscribe_to_peer(target, current, judges) }
+        let (queue, events) = mpsc::channel(EVENT_QUEUE_SIZE);
+        Self {
+            relationships,
+            validator,
+            events,
+            _task: subscribe_to_peer(target, current, judges, (), queue),
+        }
     }
 
     pub(crate) async fn next_event(&mut self) -> PeerEvent {
-        timeout(TIMEOUT, self.events.next()).await.expect("an event in time").expect("the client never stops")
+        let event = timeout(TIMEOUT, self.events.recv()).await.expect("an event in time");
+        event.expect("the client never stops").1
     }
 
     pub(crate) async fn wait_connected(&mut self) -> Endpoint {

@@ -270,7 +270,7 @@ async fn connection_errors_are_reported_once() {
     let mut unreachable = TestPeer::new(blue(), ["127.0.0.1:1".parse().unwrap()]);
     let why = unreachable.wait_unreachable().await.to_string();
     assert_eq!(why, "127.0.0.1:1: 127.0.0.1:1 refuses the connection (nothing listens on this port there)");
-    let again = timeout(Duration::from_secs(3), unreachable.events.next()).await;
+    let again = timeout(Duration::from_secs(3), unreachable.events.recv()).await;
     assert!(again.is_err(), "an unchanged error is not reported again: {again:?}");
 
     let mut nowhere = TestPeer::new(blue(), ["emcee.invalid:15443".parse().unwrap()]);

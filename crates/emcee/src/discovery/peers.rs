@@ -11,7 +11,9 @@ use emcee_core::endpoint::Endpoint;
 use emcee_core::inputs::InputChange;
 use emcee_core::key::ObjectKey;
 use emcee_discovery::PeerRef;
-use emcee_discovery::client::{AnnouncementValidator, PeerEvent, PeerTarget, subscribe_to_peer};
+use emcee_discovery::client::{
+    AnnouncementValidator, PeerEvent, PeerTarget, PeerTaskHandle, subscribe_to_peer,
+};
 use emcee_discovery::client_stream::{AnnouncementBudget, AnnouncementEvent, DeltaClientSettings};
 use emcee_discovery::counters::DiscoveryCounters;
 use emcee_discovery::server::ConnectedPeer;
@@ -19,9 +21,8 @@ use emcee_discovery::tls::TlsRelationships;
 use jiff::Timestamp;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
-use tokio_util::task::AbortOnDropHandle;
 
-/// Capacity of the queue of events, for all peers together. When it is full, peers are not read (back pressure).
+/// Capacity of the queue of events, for all peers together. While it is full, peers are not read (back pressure).
 const EVENT_QUEUE: usize = 256;
 /// Time after its first response in which a peer may still send its initial state. A removal that arrives in this time
 /// must stand for as long before it takes effect.
@@ -55,7 +56,7 @@ struct PeerSubscription {
     initial_sync_ends: Option<Instant>,
     /// Accepted announcements. They seed the new subscription when the route changes.
     accepted: BTreeMap<ObjectKey, Announcement>,
-    _task: AbortOnDropHandle<()>,
+    _task: PeerTaskHandle,
 }
 
 /// How a peer is reached, and with which limits. A change requires a new connection.
@@ -75,10 +76,10 @@ impl PeerSubscriptions {
         budget: AnnouncementBudget,
         counters: Arc<DiscoveryCounters>,
     ) -> Self {
-        let (say, events) = mpsc::channel(EVENT_QUEUE);
+        let (event_sender, events) = mpsc::channel(EVENT_QUEUE);
         Self {
             events,
-            event_sender: say,
+            event_sender,
             relationships,
             budget,
             counters,
@@ -172,17 +173,8 @@ impl PeerSubscriptions {
             counters,
         };
         let (validator, judged) = watch::channel(validator);
-        let mut following = subscribe_to_peer(target, self.relationships.clone(), judged);
-        let (say, of) = (self.event_sender.clone(), source.clone());
-        // Merges the events of all peers into one queue. A full queue stops this task, and with it the reading of the
-        // peer.
-        let task = tokio::spawn(async move {
-            while let Some(event) = following.next().await {
-                if say.send((of.clone(), event)).await.is_err() {
-                    return;
-                }
-            }
-        });
+        let (relationships, queue) = (self.relationships.clone(), self.event_sender.clone());
+        let task = subscribe_to_peer(target, relationships, judged, source.clone(), queue);
         self.changes.push(InputChange::Peer(source.clone(), Some(state.clone())));
         let followed = PeerSubscription {
             route: way,
@@ -190,7 +182,7 @@ impl PeerSubscriptions {
             state,
             initial_sync_ends: None,
             accepted: held,
-            _task: AbortOnDropHandle::new(task),
+            _task: task,
         };
         self.subscriptions.insert(source, followed);
     }

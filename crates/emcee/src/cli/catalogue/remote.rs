@@ -17,7 +17,7 @@ use emcee_discovery::client::{
 use emcee_discovery::client_stream::{AnnouncementEvent, DeltaClientSettings};
 use emcee_discovery::tls::{PeerCertificateError, SubjectAltName, TlsError, TlsIdentity, TlsRelationship};
 use serde::Serialize;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout_at};
 
 use super::catalogue_table::service_cells;
@@ -34,6 +34,8 @@ use crate::console::Console;
 const FIRST_RESPONSE_TIMEOUT: Duration = Duration::from_mins(2);
 /// Longest time to receive announcements after the connection is established.
 const MAX_LISTEN_TIME: Duration = Duration::from_mins(1);
+/// Capacity of the queue of events.
+const EVENT_QUEUE_SIZE: usize = 256;
 /// Name of the peer within this command. There is only one, so any name works.
 const REMOTE_PEER: &str = "peer";
 
@@ -185,13 +187,15 @@ async fn collect_announcements(
         budget: None,
         counters: Arc::default(),
     };
-    let mut following = subscribe_to_peer(peer, open, validator);
+    let (queue, mut events) = mpsc::channel(EVENT_QUEUE_SIZE);
+    let _connected = subscribe_to_peer(peer, open, validator, (), queue);
     let mut collector = AnnouncementCollector::default();
     let quiet_period = target.quiet_period.min(MAX_LISTEN_TIME);
     // `end` is the deadline for the next event. `last` bounds the whole catalogue; it is set once connected.
     let mut end = Instant::now() + FIRST_RESPONSE_TIMEOUT;
     let mut last = None;
-    while let Ok(Some(event)) = timeout_at(last.map_or(end, |last| end.min(last)), following.next()).await {
+    while let Ok(Some(((), event))) = timeout_at(last.map_or(end, |last| end.min(last)), events.recv()).await
+    {
         match event {
             PeerEvent::Connected { .. } => last = Some(Instant::now() + MAX_LISTEN_TIME),
             // `follow` would try again; a command reports the first failure.
