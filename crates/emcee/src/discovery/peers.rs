@@ -28,8 +28,15 @@ const EVENT_QUEUE: usize = 256;
 /// must stand for as long before it takes effect.
 const INITIAL_SYNC_GRACE: Duration = Duration::from_secs(30);
 
-/// An event, and the peer that it concerns.
-pub(super) type TaggedPeerEvent = (PeerKey, PeerEvent);
+/// An event, and the subscription that it is from.
+pub(super) type TaggedPeerEvent = (SubscriptionId, PeerEvent);
+
+/// Identifies a subscription: its peer, and a number that differs from that of an earlier subscription to the peer.
+#[derive(Clone, Debug)]
+pub(super) struct SubscriptionId {
+    peer: PeerKey,
+    number: u64,
+}
 
 /// Subscriptions to the peers of all relationships.
 pub(super) struct PeerSubscriptions {
@@ -42,12 +49,15 @@ pub(super) struct PeerSubscriptions {
     policies: BTreeMap<ObjectKey, Arc<PeerPolicy>>,
     is_subscriber: bool,
     subscriptions: BTreeMap<PeerKey, PeerSubscription>,
+    /// Number of subscriptions that were started so far.
+    started: u64,
     /// Changes that have not been handed to the translation yet.
     changes: Vec<InputChange>,
 }
 
 /// Subscription to one peer, and what is known of the peer.
 struct PeerSubscription {
+    number: u64,
     route: PeerRoute,
     validator: watch::Sender<AnnouncementValidator>,
     state: PeerSyncState,
@@ -86,6 +96,7 @@ impl PeerSubscriptions {
             policies: BTreeMap::new(),
             is_subscriber: false,
             subscriptions: BTreeMap::new(),
+            started: 0,
             changes: Vec::new(),
         }
     }
@@ -174,9 +185,12 @@ impl PeerSubscriptions {
         };
         let (validator, judged) = watch::channel(validator);
         let (relationships, queue) = (self.relationships.clone(), self.event_sender.clone());
-        let task = subscribe_to_peer(target, relationships, judged, source.clone(), queue);
+        self.started += 1;
+        let id = SubscriptionId { peer: source.clone(), number: self.started };
+        let task = subscribe_to_peer(target, relationships, judged, id, queue);
         self.changes.push(InputChange::Peer(source.clone(), Some(state.clone())));
         let followed = PeerSubscription {
+            number: self.started,
             route: way,
             validator,
             state,
@@ -200,9 +214,11 @@ impl PeerSubscriptions {
 
     /// Applies events of peers. The result is available from [`take_changes`](Self::take_changes).
     pub(super) fn apply_events(&mut self, events: Vec<TaggedPeerEvent>) {
-        for (source, event) in events {
-            // Events of a subscription that has ended may still be in the queue.
-            let Some(followed) = self.subscriptions.get_mut(&source) else { continue };
+        for (SubscriptionId { peer: source, number }, event) in events {
+            // Events of a subscription that has ended may still be in the queue. A later subscription to the same peer
+            // does not know of them, so it would never withdraw what they announce.
+            let current = self.subscriptions.get_mut(&source).filter(|current| current.number == number);
+            let Some(followed) = current else { continue };
             match event {
                 PeerEvent::Changed(event) => {
                     self.changes.extend(followed.apply_announcement_event(&source, event));
@@ -344,3 +360,6 @@ fn validator_for(policy: &Arc<PeerPolicy>, peer: &str) -> AnnouncementValidator 
         policy.validate(&peer, announcement).map_err(|problem| problem.to_string())
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,7 +13,7 @@ use crate::inputs::DocumentInputs;
 const DEADLINE: Duration = Duration::from_secs(30);
 
 /// Catalogue updates of a relationship whose peer never answers.
-fn updates_for_relationship(name: &str) -> Vec<CatalogueUpdate> {
+pub(super) fn updates_for_relationship(name: &str) -> Vec<CatalogueUpdate> {
     let text = format!(
         "apiVersion: mm.ibm.istio.io/v1\nkind: MeshFedConfig\nmetadata: {{name: {name}, namespace: {name}}}\n\
          spec:\n  mode: FLAT\n  tls_context_selector: {{relationship: {name}}}\n  peers:\n  \
