@@ -3,6 +3,7 @@
 use std::hash::{BuildHasher as _, Hash};
 use std::time::Duration;
 
+use backon::{BackoffBuilder as _, ExponentialBuilder};
 use emcee_api::Reason;
 use emcee_core::problem::ResourceProblem;
 
@@ -62,13 +63,19 @@ impl WriteError {
     /// is the jitter from 0 to 1, see [`retry_jitter`].
     pub(crate) fn retry_delay(&self, attempts: u32, spread: f64) -> Duration {
         let (first, most) = match self {
-            Self::Conflict | Self::NotFound | Self::OwnerMissing | Self::Transient(_) => (0.25, 15.0),
-            Self::Foreign | Self::UnknownKind | Self::Forbidden(_) | Self::Rejected(_) => (2.0, 60.0),
+            Self::Conflict | Self::NotFound | Self::OwnerMissing | Self::Transient(_) => {
+                (Duration::from_millis(250), Duration::from_secs(15))
+            }
+            Self::Foreign | Self::UnknownKind | Self::Forbidden(_) | Self::Rejected(_) => {
+                (Duration::from_secs(2), Duration::from_mins(1))
+            }
         };
-        // The exponent is bounded before it can overflow; `most` caps the delay long before.
-        let doubled: f64 = first * 2_f64.powi(i32::try_from(attempts.min(16)).unwrap_or(16) - 1);
-        // From 75 % to 125 % of the delay.
-        Duration::from_secs_f64(doubled.min(most) * (0.75 + spread / 2.0))
+        let mut delays =
+            ExponentialBuilder::new().with_min_delay(first).with_max_delay(most).without_max_times().build();
+        // The longest delay is reached long before 16 attempts.
+        let doubled = delays.nth(attempts.clamp(1, 16) as usize - 1).unwrap_or(most);
+        // From 75 % to 125 % of the delay. The jitter of `backon` would be from 100 % to 200 %.
+        doubled.mul_f64(0.75 + spread / 2.0)
     }
 
     /// Reports whether a status should show the error after `attempts` failures. An error that usually passes
@@ -183,6 +190,9 @@ mod tests {
         assert_eq!(fault.retry_delay(1, 0.5), Duration::from_millis(250));
         assert_eq!(fault.retry_delay(2, 0.5), Duration::from_millis(500));
         assert_eq!(fault.retry_delay(1000, 0.5), Duration::from_secs(15));
-        assert!(fault.retry_delay(3, 0.0) < fault.retry_delay(3, 1.0));
+        assert_eq!(fault.retry_delay(3, 0.0), Duration::from_millis(750));
+        assert_eq!(fault.retry_delay(3, 1.0), Duration::from_millis(1_250));
+        let seconds = |attempts| WriteError::Foreign.retry_delay(attempts, 0.5).as_secs();
+        assert_eq!([1, 2, 3, 4, 5, 6, 16, 17, u32::MAX].map(seconds), [2, 4, 8, 16, 32, 60, 60, 60, 60]);
     }
 }

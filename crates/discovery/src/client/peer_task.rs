@@ -116,7 +116,7 @@ impl<C: Connector, K: Clone> PeerTask<C, K> {
     }
 
     pub(super) async fn run(mut self) {
-        let mut backoff = Backoff::new(fastrand::u64(..));
+        let mut backoff = Backoff::default();
         loop {
             let relationship = self.current_relationship();
             let why = self.run_connection(relationship.as_ref(), &mut backoff).await;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use backon::{BackoffBuilder as _, ExponentialBuilder};
 use futures_util::{Stream, StreamExt as _, stream};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::admissionregistration::v1::ValidatingWebhookConfiguration;
@@ -29,9 +30,9 @@ use super::{WebhookOptions, ca_bundle};
 const RESYNC_PERIOD: Duration = Duration::from_hours(1);
 /// Timeout of one reconciliation.
 const RECONCILE_TIMEOUT: Duration = Duration::from_secs(30);
-/// Base of the exponential backoff: the first retry follows after twice this time.
-const RETRY_BASE: Duration = Duration::from_millis(500);
-const MAX_RETRY: Duration = Duration::from_mins(1);
+/// Delay of the first retry. It doubles with each failure.
+const MIN_RETRY_DELAY: Duration = Duration::from_secs(1);
+const MAX_RETRY_DELAY: Duration = Duration::from_mins(1);
 /// Maximum number of attempts in one reconciliation. A conflict is usually resolved at the second one.
 const MAX_ATTEMPTS: usize = 4;
 
@@ -63,7 +64,11 @@ impl CertManager {
         let secrets = watch_changes(self.secrets.clone(), &self.options.secret);
         let configurations = watch_changes(self.configurations.clone(), &self.options.configuration);
         let mut changes = stream::select(secrets, configurations).boxed();
-        let mut retry = RETRY_BASE;
+        let delays = ExponentialBuilder::new()
+            .with_min_delay(MIN_RETRY_DELAY)
+            .with_max_delay(MAX_RETRY_DELAY)
+            .without_max_times();
+        let mut retries = delays.build();
         loop {
             let pause = match timeout(RECONCILE_TIMEOUT, self.reconcile())
                 .await
@@ -71,14 +76,13 @@ impl CertManager {
             {
                 Ok(Ok(problem)) => {
                     self.log_problem(problem);
-                    retry = RETRY_BASE;
+                    retries = delays.build();
                     RESYNC_PERIOD
                 }
                 // The inner error is from the API server or the certificate, the outer one is the timeout.
                 Ok(Err(error)) | Err(error) => {
                     self.log_problem(Some(format!("{error:#}")));
-                    retry = (retry * 2).min(MAX_RETRY);
-                    retry
+                    retries.next().unwrap_or(MAX_RETRY_DELAY)
                 }
             };
             wait_for_change(&mut changes, pause).await;
