@@ -13,9 +13,10 @@ use kube::api::PostParams;
 use kube::{Api, Client};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, info, warn};
 
+use crate::deadline::sleep_until_deadline;
 use election::{ElectionAction, LEASE_DURATION, LeaseElection, LeaseRecord};
 
 /// Name of the Lease object.
@@ -87,7 +88,7 @@ impl LeaseCandidate {
                 _ = &mut ended => break,
                 // At the deadline, a request in flight is cancelled. The next read shows whether it
                 // succeeded.
-                () = wait_for_deadline(deadline) => self.stop_leading("renew deadline exceeded"),
+                () = sleep_until_deadline(deadline) => self.stop_leading("renew deadline exceeded"),
                 next = self.attempt_after(pause) => pause = next,
             }
         }
@@ -225,11 +226,4 @@ fn lease_record(lease: &Object) -> LeaseRecord {
 
 async fn with_timeout<T>(request: impl Future<Output = kube::Result<T>>) -> kube::Result<T> {
     timeout(REQUEST_TIMEOUT, request).await.unwrap_or_else(|late| Err(kube::Error::Service(Box::new(late))))
-}
-
-async fn wait_for_deadline(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => sleep_until(deadline).await,
-        None => std::future::pending().await,
-    }
 }

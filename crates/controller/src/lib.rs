@@ -12,6 +12,7 @@
 
 mod api_error;
 mod convert;
+mod deadline;
 mod discovery_link;
 mod engine;
 mod events;

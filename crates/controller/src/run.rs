@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 use tracing::{Instrument as _, debug, info, warn};
 
 use crate::convert::WatchUpdate;
+use crate::deadline::sleep_until_deadline;
 use crate::discovery_link::{DiscoveryHandle, DiscoveryLink, create_link};
 use crate::engine::{Engine, WriteTask};
 use crate::events::EventRecorder;
@@ -225,7 +226,7 @@ impl Controller {
                     let leads = changed.is_ok() && *leads.borrow();
                     self.on_leadership_change(leads).await;
                 }
-                () = wait_for_retry(retry) => {}
+                () = sleep_until_deadline(retry) => {}
                 // Ready immediately, so the loop works in slices. `select!` picks at random among the ready
                 // branches.
                 () = tokio::task::yield_now(), if self.engine.is_busy() => self.engine.work(time_budget(WORK_SLICE)),
@@ -390,13 +391,6 @@ async fn next_events(inbox: &mut Option<WatchInbox>) -> Vec<WatchEvent> {
         return pending().await;
     }
     batch
-}
-
-async fn wait_for_retry(deadline: Option<tokio::time::Instant>) {
-    match deadline {
-        Some(deadline) => tokio::time::sleep_until(deadline).await,
-        None => pending().await,
-    }
 }
 
 #[cfg(test)]

@@ -52,6 +52,7 @@ pub mod client;
 pub mod client_stream;
 pub mod connection_listener;
 pub mod counters;
+pub mod deadline;
 pub mod endpoint_slice;
 pub mod evicting_slots;
 pub mod grpc;

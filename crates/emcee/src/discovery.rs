@@ -23,6 +23,7 @@ use emcee_core::catalogue::CatalogueUpdate;
 use emcee_core::endpoint::Endpoint;
 use emcee_core::inputs::InputChange;
 use emcee_discovery::client_stream::AnnouncementBudget;
+use emcee_discovery::deadline::sleep_until_deadline;
 use emcee_discovery::server::{ServerLimits, XdsServer};
 use ipnet::IpNet;
 use tokio::net::TcpListener;
@@ -188,7 +189,7 @@ impl MeshDiscovery {
                     self.peers.set_subscriber(follows);
                 }
                 // Polled again with the new deadline in each iteration.
-                () = sleep_until(deadline) => self.peers.complete_initial_syncs(Instant::now()),
+                () = sleep_until_deadline(deadline) => self.peers.complete_initial_syncs(Instant::now()),
                 _ = refusal_ticks.tick() => self.peers.update_peer_refusals(&self.server.connected_peers()),
             }
             let changes = self.peers.take_changes();
@@ -224,14 +225,6 @@ impl MeshDiscovery {
             }
         }
         self.publisher.set_announcements(announcements);
-    }
-}
-
-/// Sleeps until the deadline; forever without one.
-async fn sleep_until(deadline: Option<Instant>) {
-    match deadline {
-        Some(deadline) => tokio::time::sleep_until(deadline).await,
-        None => std::future::pending().await,
     }
 }
 

@@ -101,6 +101,7 @@ fn a_forbidden_crate_is_reported_with_its_path() {
 /// what a module depends on above it in this list. `watch` and `reconcile` share types, and neither uses the other.
 const CONTROLLER_MODULES: &[&str] = &[
     "api_error",
+    "deadline",
     "kinds",
     "mesh_config",
     "options",

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use emcee_core::endpoint::Endpoint;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tracing::{Instrument as _, debug, info, info_span};
 
 use super::connect_error::{ConnectError, UnreachableReason};
@@ -17,6 +17,7 @@ use super::{AnnouncementValidator, KeyedEventSender, PeerEvent, PeerTarget};
 use crate::backoff::Backoff;
 use crate::client_stream::{AnnouncementBudget, AnnouncementEvent, DeltaClient};
 use crate::counters::{OpenStreamGuard, PeerCounters, StreamRole, SubscriptionGuard};
+use crate::deadline::sleep_until_deadline;
 use crate::grpc::{BidiStream, MessageSender, SendPermit};
 use crate::tls::{
     AuthenticatedPeer, ReverifyError, TlsRelationship, TlsRelationships, discovery_server_name,
@@ -446,12 +447,4 @@ impl<K: Clone> PeerTaskState<K> {
 /// Waits until the stream has space for a request. `None` if the stream has ended or there is no stream.
 async fn reserve_request(requests: Option<&MessageSender>) -> Option<SendPermit<'_>> {
     requests?.reserve().await
-}
-
-/// Sleeps until the deadline, or forever if it is `None`.
-async fn sleep_until_deadline(moment: Option<Instant>) {
-    match moment {
-        Some(moment) => sleep_until(moment).await,
-        None => std::future::pending().await,
-    }
 }

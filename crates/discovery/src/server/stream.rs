@@ -7,13 +7,14 @@ use prost::Message as _;
 use prost::bytes::Bytes;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::spawn_blocking;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, timeout};
 use tracing::debug;
 
 use super::ServerShared;
 use super::frame_limiter::FrameLimiter;
 use super::rate_limiter::RateLimiter;
 use crate::counters::{OpenStreamGuard, PeerCounters, StreamRole};
+use crate::deadline::sleep_until_deadline;
 use crate::evicting_slots::EvictableSlot;
 use crate::grpc::{GrpcStatus, MessageReader, MessageSender, ReceiveError};
 use crate::peer_ref::PeerRef;
@@ -147,8 +148,8 @@ impl DeltaStreamTask {
                     }
                 }
                 // Wakes the loop when the peer may send again.
-                () = sleep_until_some(paused) => {}
-                () = sleep_until_some(stalled) => return StreamEnd::ClientNotReading,
+                () = sleep_until_deadline(paused) => {}
+                () = sleep_until_deadline(stalled) => return StreamEnd::ClientNotReading,
                 () = sender.closed() => return StreamEnd::ClientGone,
             }
         }
@@ -231,12 +232,4 @@ fn decode_and_apply(
 /// Ends the stream with the status of this error.
 fn end_with_error(error: &DeltaStreamError) -> StreamEnd {
     StreamEnd::WithStatus(GrpcStatus::new(error.status_code(), error.to_string()))
-}
-
-/// Sleeps until `moment`, or forever if it is `None`.
-async fn sleep_until_some(moment: Option<Instant>) {
-    match moment {
-        Some(moment) => sleep_until(moment).await,
-        None => std::future::pending().await,
-    }
 }
