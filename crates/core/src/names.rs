@@ -2,6 +2,7 @@
 
 use std::net::Ipv4Addr;
 
+use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
 
 use crate::text::truncate_to_chars;
@@ -136,7 +137,7 @@ pub fn is_port_name(text: &str) -> bool {
 /// Returns 32 hex digits of a hash over the parts and their boundaries. It is collision resistant: no one can
 /// construct other parts with the same hash.
 pub fn long_hash(parts: &[&str]) -> String {
-    to_hex(&hash_parts(parts)[..16])
+    HEXLOWER.encode(&hash_parts(parts)[..16])
 }
 
 /// Returns whether resolvers may read a name as an IPv4 address: its last label is a decimal or hexadecimal number.
@@ -189,7 +190,7 @@ pub fn is_hashed_label_value(value: &str) -> bool {
 
 /// Returns 12 hex digits of a hash over the parts and their boundaries.
 pub(crate) fn short_hash(parts: &[&str]) -> String {
-    to_hex(&hash_parts(parts)[..6])
+    HEXLOWER.encode(&hash_parts(parts)[..6])
 }
 
 fn hash_parts(parts: &[&str]) -> [u8; 32] {
@@ -200,11 +201,6 @@ fn hash_parts(parts: &[&str]) -> [u8; 32] {
         hash.update(b"\0");
     }
     hash.finalize().into()
-}
-
-pub(crate) fn to_hex(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    bytes.iter().flat_map(|b| [b >> 4, b & 15]).map(|d| char::from(DIGITS[usize::from(d)])).collect()
 }
 
 #[cfg(test)]

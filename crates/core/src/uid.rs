@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use data_encoding::HEXLOWER;
+
 /// The UID of an object. Empty in files. Kubernetes uses random UUIDs, but guarantees only that it is a text.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Uid(UidRepr);
@@ -34,17 +36,11 @@ fn parse_uuid(text: &str) -> Option<[u8; 16]> {
     if bytes.len() != UUID_LENGTH || DASH_POSITIONS.iter().any(|place| bytes[*place] != b'-') {
         return None;
     }
-    let digits =
-        bytes.iter().enumerate().filter(|(place, _)| !DASH_POSITIONS.contains(place)).map(|(_, digit)| digit);
-    let mut uuid = [0; 16];
-    for (place, digit) in digits.enumerate() {
-        let value = match digit {
-            b'0'..=b'9' => digit - b'0',
-            b'a'..=b'f' => digit - b'a' + 10,
-            _ => return None,
-        };
-        uuid[place / 2] = uuid[place / 2] << 4 | value;
-    }
+    let dashes = |place: &usize| DASH_POSITIONS.contains(place);
+    let digits = bytes.iter().enumerate().filter(|(place, _)| !dashes(place)).map(|(_, digit)| *digit);
+    let (mut hex, mut uuid) = ([0; 32], [0; 16]);
+    hex.iter_mut().zip(digits).for_each(|(to, digit)| *to = digit);
+    HEXLOWER.decode_mut(&hex, &mut uuid).ok()?;
     Some(uuid)
 }
 
@@ -54,11 +50,9 @@ impl fmt::Display for Uid {
             UidRepr::Uuid(uuid) => uuid,
             UidRepr::Text(text) => return f.write_str(text),
         };
-        for (place, byte) in uuid.iter().enumerate() {
-            let dash = if matches!(place, 4 | 6 | 8 | 10) { "-" } else { "" };
-            write!(f, "{dash}{byte:02x}")?;
-        }
-        Ok(())
+        let mut buffer = [0; 32];
+        let hex = HEXLOWER.encode_mut_str(uuid, &mut buffer);
+        write!(f, "{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
     }
 }
 

@@ -13,8 +13,8 @@ mod read;
 mod tests;
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 
+use data_encoding::HEXLOWER;
 use emcee_core::catalogue::Announcement;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
@@ -127,10 +127,7 @@ fn describe_catalogue(services: usize) -> String {
 /// Hash of the services. A tool that fetches the document again can tell whether it has changed.
 fn content_version(paths: &BTreeMap<String, PathItem>) -> String {
     let content = serde_json::to_vec(paths).expect("texts and numbers under texts can always be written");
-    Sha256::digest(content).iter().take(6).fold(String::new(), |mut text, byte| {
-        write!(text, "{byte:02x}").expect("a String takes everything");
-        text
-    })
+    HEXLOWER.encode(&Sha256::digest(content)[..6])
 }
 
 impl PathItem {

@@ -3,6 +3,7 @@
 
 use std::fmt::Debug;
 
+use data_encoding::HEXLOWER;
 use kube::{Resource, ResourceExt};
 use prost::Message;
 use serde::Serialize;
@@ -49,8 +50,7 @@ where
 }
 
 fn unhex(text: &str) -> Vec<u8> {
-    let digits: Vec<_> = text.chars().filter_map(|c| c.to_digit(16)).collect();
-    digits.chunks(2).map(|pair| u8::try_from(pair[0] * 16 + pair[1]).unwrap()).collect()
+    HEXLOWER.decode(text.split_whitespace().collect::<String>().as_bytes()).unwrap()
 }
 
 /// The expected bytes are written by hand: field 3 (`http`) of the `VirtualService`, field 7 (`retries`) of

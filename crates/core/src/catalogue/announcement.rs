@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use data_encoding::HEXLOWER;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use sha2::{Digest as _, Sha256};
@@ -86,7 +87,7 @@ pub fn root_hash(bundle: &str) -> Option<String> {
         hash.update(certificate.len().to_be_bytes());
         hash.update(certificate);
     }
-    Some(names::to_hex(&hash.finalize()))
+    Some(HEXLOWER.encode(&hash.finalize()))
 }
 
 #[cfg(test)]

@@ -1,9 +1,9 @@
 //! Encodes an announcement as resources.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::sync::Arc;
 
+use data_encoding::HEXLOWER;
 use emcee_core::catalogue::Announcement;
 use emcee_core::endpoint::Endpoint;
 use prost::Message;
@@ -178,12 +178,5 @@ fn build_annotations(announcement: &Announcement) -> BTreeMap<String, String> {
 }
 
 fn hash_content(content: &[u8]) -> String {
-    let hash = Sha256::digest(content);
-    hash.iter().take(VERSION_HASH_BYTES).fold(
-        String::with_capacity(2 * VERSION_HASH_BYTES),
-        |mut text, byte| {
-            write!(text, "{byte:02x}").expect("a String takes everything");
-            text
-        },
-    )
+    HEXLOWER.encode(&Sha256::digest(content)[..VERSION_HASH_BYTES])
 }

@@ -1,9 +1,9 @@
 //! Encodes objects as MCP resources. Each is encoded once for all streams.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write;
 use std::sync::{Arc, LazyLock};
 
+use data_encoding::HEXLOWER;
 use emcee_api::istio::IstioSpec;
 use emcee_core::key::ObjectKey;
 use emcee_core::plan::{GeneratedKind, GeneratedObject, ObjectContent};
@@ -93,7 +93,7 @@ impl McpStore {
             return Some((key, before.clone()));
         }
         let resource = McpResource {
-            metadata: Some(McpMetadata { version: to_hex(&hash), ..metadata }),
+            metadata: Some(McpMetadata { version: HEXLOWER.encode(&hash), ..metadata }),
             body: Some(body),
         };
         let any = Any { type_url: RESOURCE_TYPE_URL.to_owned(), value: resource.encode_to_vec().into() };
@@ -131,7 +131,7 @@ impl TypeResources {
             hash.update(item.hash);
         }
         let resources = items.values().map(|item| item.bytes.clone()).collect();
-        Self { version: to_hex(&truncate_hash(hash)), resources }
+        Self { version: HEXLOWER.encode(&truncate_hash(hash)), resources }
     }
 }
 
@@ -188,13 +188,6 @@ fn truncate_hash(hash: Sha256) -> ContentHash {
     let mut short = ContentHash::default();
     short.copy_from_slice(&hash.finalize()[..16]);
     short
-}
-
-fn to_hex(hash: &ContentHash) -> String {
-    hash.iter().fold(String::with_capacity(2 * hash.len()), |mut text, byte| {
-        write!(text, "{byte:02x}").expect("writing to a String does not fail");
-        text
-    })
 }
 
 #[cfg(test)]

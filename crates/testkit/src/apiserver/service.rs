@@ -312,17 +312,5 @@ fn parse_request(head: &axum::http::request::Parts, body: &[u8]) -> ApiRequest {
 }
 
 fn parse_query(text: &str) -> BTreeMap<String, String> {
-    let pairs = text.split('&').filter_map(|pair| pair.split_once('='));
-    pairs.map(|(key, value)| (key.to_owned(), percent_decode(value))).collect()
-}
-
-fn percent_decode(text: &str) -> String {
-    let mut parts = text.split('%');
-    let mut bytes = parts.next().unwrap_or_default().replace('+', " ").into_bytes();
-    for part in parts {
-        let (hex, rest) = part.split_at_checked(2).unwrap_or((part, ""));
-        bytes.push(u8::from_str_radix(hex, 16).unwrap_or(b'%'));
-        bytes.extend(rest.replace('+', " ").bytes());
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
+    form_urlencoded::parse(text.as_bytes()).into_owned().collect()
 }

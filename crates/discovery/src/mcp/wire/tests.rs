@@ -1,13 +1,13 @@
 //! Compares each message with `golden/`, which contains the encoding of other implementations. See its README.
 
+use data_encoding::HEXLOWER;
 use emcee_api::istio::{Endpoint, IstioSpec, Location, Resolution, ServiceEntrySpec, ServicePort};
 use prost::Message;
 
 use super::*;
 
 fn unhex(text: &str) -> Bytes {
-    let digits: Vec<_> = text.chars().filter_map(|c| c.to_digit(16)).collect();
-    digits.chunks(2).map(|pair| u8::try_from(pair[0] * 16 + pair[1]).unwrap()).collect()
+    HEXLOWER.decode(text.split_whitespace().collect::<String>().as_bytes()).unwrap().into()
 }
 
 #[track_caller]
