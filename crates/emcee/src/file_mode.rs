@@ -13,6 +13,7 @@
 mod declared;
 mod disk;
 mod health;
+mod input_id;
 mod output_dir;
 mod output_error;
 mod output_path;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use emcee_api::istio::{DestinationRule, PeerAuthentication, WorkloadEntry};
-use emcee_api::{API_VERSION, GROUP, Reason};
+use emcee_api::{API_VERSION, GROUP};
 use emcee_core::inputs::{self, ParsedResource};
 use emcee_core::inputs::{
     ClusterNode, Credential, EndpointSlice, InputChange, Service, UserDestinationRule, Workload, WorkloadKind,
@@ -72,37 +72,6 @@ impl DocumentInputs {
             Some((credential.key.clone(), document.problem_at(Some(&field), message)))
         };
         selected.filter_map(problem).collect()
-    }
-
-    /// The MeshFedConfigs whose Secret cannot be used, with the problem for their status. `others` as above.
-    pub fn relationship_problems(
-        &self,
-        others: &[Arc<FedConfig>],
-        now: Timestamp,
-    ) -> HashMap<ObjectRef, problem::ResourceProblem> {
-        let bad = self.credentials.iter().filter_map(|(_, credential)| {
-            let (field, words) = credential.problem_at(now)?;
-            Some((
-                credential,
-                format!("Secret {}: {field} {words}; the last good one stays in place", credential.key),
-            ))
-        });
-        // Several MeshFedConfigs may select the same Secret.
-        let relationships = bad.flat_map(|(credential, words)| {
-            let selecting =
-                self.fed_configs().chain(others).filter(|config| selects_credential(config, credential));
-            selecting.map(move |config| (config.identity.key.clone(), words.clone()))
-        });
-        relationships
-            .map(|(key, words)| {
-                let problem = problem::ResourceProblem::at_field(
-                    Reason::CertificateInvalid,
-                    "spec.tls_context_selector",
-                    words,
-                );
-                (ObjectRef { kind: "MeshFedConfig", key }, problem)
-            })
-            .collect()
     }
 
     /// Reads one document. An object whose name Kubernetes would not accept is refused and contributes no change.
