@@ -1,8 +1,10 @@
 //! Compares two objects field by field.
 
+use std::collections::BTreeSet;
 use std::fmt;
+use std::ops::ControlFlow;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// One field that differs between two objects.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,7 +33,7 @@ pub struct FieldDifference {
 /// ```
 pub fn diff_objects(old: &Value, new: &Value) -> Vec<FieldDifference> {
     let mut found = Vec::new();
-    collect_changes("", Some(old), Some(new), &mut found);
+    let _complete = visit_changes(FieldPath::Root, Some(old), Some(new), &mut collect_into(&mut found));
     found
 }
 
@@ -41,61 +43,113 @@ pub fn diff_objects(old: &Value, new: &Value) -> Vec<FieldDifference> {
 /// counts too. It is for kinds without [defaults](crate::plan::GeneratedKind::has_server_side_defaults): someone else wrote
 /// there what Emcee did not.
 pub fn find_drift(live: &Value, desired: &Value, exact: bool) -> Vec<FieldDifference> {
+    let mut found = Vec::new();
+    let _complete = visit_drift(live, desired, exact, &mut collect_into(&mut found));
+    found
+}
+
+/// Returns whether [`find_drift`] finds anything. Stops at the first difference.
+///
+/// ```
+/// use emcee_core::diff::has_drift;
+/// use serde_json::json;
+///
+/// let desired = json!({"spec": {"ports": [{"port": 80}]}});
+/// let live = json!({"spec": {"ports": [{"port": 80, "protocol": "TCP"}]}});
+/// assert!(!has_drift(&live, &desired, false), "the API server adds the protocol");
+/// assert!(has_drift(&live, &desired, true));
+/// ```
+pub fn has_drift(live: &Value, desired: &Value, exact: bool) -> bool {
+    visit_drift(live, desired, exact, &mut |_, _, _| ControlFlow::Break(())).is_break()
+}
+
+/// Receives the path, the current and the desired value of each difference. `Break` ends the comparison.
+type Visitor<'v> = dyn FnMut(FieldPath<'_>, Option<&Value>, Option<&Value>) -> ControlFlow<()> + 'v;
+
+/// Returns a visitor that collects all differences.
+fn collect_into(
+    found: &mut Vec<FieldDifference>,
+) -> impl FnMut(FieldPath<'_>, Option<&Value>, Option<&Value>) -> ControlFlow<()> {
+    move |path, old, new| {
+        found.push(FieldDifference { field: path.to_string(), old: old.cloned(), new: new.cloned() });
+        ControlFlow::Continue(())
+    }
+}
+
+/// Path of a field. It becomes text only if the field differs, which in most objects none does.
+#[derive(Clone, Copy)]
+enum FieldPath<'a> {
+    Root,
+    Field(&'a FieldPath<'a>, &'a str),
+    Index(&'a FieldPath<'a>, usize),
+}
+
+impl fmt::Display for FieldPath<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Root => Ok(()),
+            Self::Field(Self::Root, name) => f.write_str(name),
+            // The key of a label contains dots.
+            Self::Field(parent, name) if name.contains('.') => write!(f, "{parent}.[{name}]"),
+            Self::Field(parent, name) => write!(f, "{parent}.{name}"),
+            Self::Index(parent, index) => write!(f, "{parent}[{index}]"),
+        }
+    }
+}
+
+fn visit_drift(live: &Value, desired: &Value, exact: bool, visit: &mut Visitor<'_>) -> ControlFlow<()> {
     // Name and namespace are equal already, and the API server owns the rest of the metadata.
     const METADATA: [&str; 3] = ["labels", "annotations", "ownerReferences"];
-    let mut found = Vec::new();
+    let metadata = FieldPath::Field(&FieldPath::Root, "metadata");
     for field in METADATA {
         let (live, desired) = (live["metadata"].get(field), desired["metadata"].get(field));
-        collect_missing(&format!("metadata.{field}"), live, desired, &mut found);
+        visit_missing(FieldPath::Field(&metadata, field), live, desired, visit)?;
     }
     let fields = desired.as_object().into_iter().flatten();
     for (field, desired) in fields.filter(|(field, _)| !NON_CONTENT_FIELDS.contains(&field.as_str())) {
+        let path = FieldPath::Field(&FieldPath::Root, field);
         match live.get(field) {
             // Even with `exact`, a missing field equals an empty desired value.
-            Some(live) if exact => collect_changes(field, Some(live), Some(desired), &mut found),
-            live => collect_missing(field, live, Some(desired), &mut found),
+            Some(live) if exact => visit_changes(path, Some(live), Some(desired), visit)?,
+            live => visit_missing(path, live, Some(desired), visit)?,
         }
     }
-    found
+    ControlFlow::Continue(())
 }
 
 const NON_CONTENT_FIELDS: [&str; 4] = ["apiVersion", "kind", "metadata", "status"];
 
-/// Collects the parts of `desired` that `live` lacks. An empty value and a missing one are equal.
-fn collect_missing(
-    path: &str,
+/// Visits the parts of `desired` that `live` lacks. An empty value and a missing one are equal.
+fn visit_missing(
+    path: FieldPath<'_>,
     live: Option<&Value>,
     desired: Option<&Value>,
-    found: &mut Vec<FieldDifference>,
-) {
+    visit: &mut Visitor<'_>,
+) -> ControlFlow<()> {
     if is_empty(live) && is_empty(desired) {
-        return;
+        return ControlFlow::Continue(());
     }
     match (live, desired) {
         (_, None) => {}
         (Some(Value::Object(live)), Some(Value::Object(desired))) => {
             for (name, desired) in desired {
-                collect_missing(
-                    &format!("{path}.{}", quote_field(name)),
-                    live.get(name),
-                    Some(desired),
-                    found,
-                );
+                visit_missing(FieldPath::Field(&path, name), live.get(name), Some(desired), visit)?;
             }
         }
         (Some(Value::Array(live)), Some(Value::Array(desired))) => {
             // Elements are matched by index. An extra element counts even without `exact`: the API server adds fields
             // to elements, but no elements.
             for index in 0..live.len().max(desired.len()) {
-                let path = format!("{path}[{index}]");
+                let path = FieldPath::Index(&path, index);
                 match (live.get(index), desired.get(index)) {
-                    (Some(live), Some(desired)) => collect_missing(&path, Some(live), Some(desired), found),
-                    (live, desired) => collect_changes(&path, live, desired, found),
+                    (Some(live), Some(desired)) => visit_missing(path, Some(live), Some(desired), visit)?,
+                    (live, desired) => visit_changes(path, live, desired, visit)?,
                 }
             }
         }
-        _ => collect_changes(path, live, desired, found),
+        _ => visit_changes(path, live, desired, visit)?,
     }
+    ControlFlow::Continue(())
 }
 
 fn is_empty(value: Option<&Value>) -> bool {
@@ -107,37 +161,36 @@ fn is_empty(value: Option<&Value>) -> bool {
     }
 }
 
-fn collect_changes(path: &str, old: Option<&Value>, new: Option<&Value>, found: &mut Vec<FieldDifference>) {
+/// Visits the leaves in which two values differ.
+fn visit_changes(
+    path: FieldPath<'_>,
+    old: Option<&Value>,
+    new: Option<&Value>,
+    visit: &mut Visitor<'_>,
+) -> ControlFlow<()> {
     if old == new {
-        return;
+        return ControlFlow::Continue(());
     }
     if [old, new].iter().flatten().all(|value| is_filled_object(value)) {
-        let fields = |value: Option<&Value>| value.and_then(Value::as_object).cloned().unwrap_or_default();
-        let (old, new) = (fields(old), fields(new));
+        let [old, new] = [old, new].map(|value| value.and_then(Value::as_object));
         // The union of both key sets, sorted so that the output is stable.
-        let mut names: Vec<_> =
-            old.keys().chain(new.keys().filter(|name| !old.contains_key(*name))).collect();
-        names.sort_unstable();
+        let names: BTreeSet<&String> = [old, new].into_iter().flatten().flat_map(Map::keys).collect();
         for name in names {
-            let path = if path.is_empty() { name.clone() } else { format!("{path}.{}", quote_field(name)) };
-            collect_changes(&path, old.get(name), new.get(name), found);
+            let [old, new] = [old, new].map(|fields| fields.and_then(|fields| fields.get(name)));
+            visit_changes(FieldPath::Field(&path, name), old, new, visit)?;
         }
     } else if let (Some(Value::Array(old)), Some(Value::Array(new))) = (old, new) {
         for index in 0..old.len().max(new.len()) {
-            collect_changes(&format!("{path}[{index}]"), old.get(index), new.get(index), found);
+            visit_changes(FieldPath::Index(&path, index), old.get(index), new.get(index), visit)?;
         }
     } else {
-        found.push(FieldDifference { field: path.to_owned(), old: old.cloned(), new: new.cloned() });
+        visit(path, old, new)?;
     }
+    ControlFlow::Continue(())
 }
 
 fn is_filled_object(value: &Value) -> bool {
     value.as_object().is_some_and(|fields| !fields.is_empty())
-}
-
-/// Puts a field name that contains a dot, such as a label's key, in brackets.
-fn quote_field(name: &str) -> String {
-    if name.contains('.') { format!("[{name}]") } else { name.to_owned() }
 }
 
 impl fmt::Display for FieldDifference {
