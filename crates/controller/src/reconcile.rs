@@ -25,11 +25,14 @@ use emcee_core::translate::Unit;
 use crate::model::Model;
 use crate::object::{LiveObject, ObjectId, ObjectOrigin, OwnerClass, OwnerLabels, RelistScope};
 pub(crate) use apply_order::ApplyOrder;
-pub(crate) use compare::{DesiredObject, is_matching_copy, matches_desired};
+pub(crate) use compare::DesiredObject;
+#[cfg(test)]
+pub(crate) use compare::matches_desired;
 use desired::{build_desired, create_write, desired_object, matching_hash, object_id};
 pub(crate) use error::{WriteError, hand_over_hint, retry_jitter};
 pub(crate) use managed_fields::obsolete_fields;
-use object_state::{ObjectAction, ObjectState, ObjectTable, WriteActivity};
+pub(crate) use object_state::ObjectAction;
+use object_state::{ObjectState, ObjectTable, WriteActivity};
 pub(crate) use progress::ApplyProgress;
 use progress::{affected_resources, waiting_owner};
 use queue::{BatchId, BatchQueue};
@@ -86,6 +89,24 @@ impl Applier {
     /// Creates an applier that knows nothing about the cluster yet.
     pub(crate) fn new(mcp: bool) -> Self {
         Self { mcp, ..Self::default() }
+    }
+
+    /// Creates an applier that has planned every unit and observed these objects. It writes nothing.
+    pub(crate) fn compare_with<'l>(model: &Model, live: impl IntoIterator<Item = &'l LiveObject>) -> Self {
+        let mut applier = Self::default();
+        // Plans first: an object is compared with the desired one when it is observed.
+        for unit in model.translation().units() {
+            applier.add_to_plan(model, unit, &mut WritePlan::default());
+        }
+        for live in live {
+            applier.on_live_object(model, live);
+        }
+        applier
+    }
+
+    /// Returns the next action for an object. `None` if it is as desired, or is left alone.
+    pub(crate) fn next_action(&self, id: &ObjectId) -> Option<ObjectAction> {
+        self.objects.get(id)?.next_action()
     }
 
     /// Enables writes. Call it when all generated objects have been listed.

@@ -1,6 +1,5 @@
 //! The control loop: watches in, writes out.
 
-use std::collections::BTreeMap;
 use std::future::pending;
 use std::time::{Duration, Instant};
 
@@ -10,7 +9,6 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tracing::{Instrument as _, debug, info, warn};
 
-use crate::convert::WatchUpdate;
 use crate::deadline::sleep_until_deadline;
 use crate::discovery_link::{DiscoveryHandle, DiscoveryLink, create_link};
 use crate::engine::{Engine, WriteTask};
@@ -20,11 +18,9 @@ use crate::metrics::Metrics;
 use crate::options::ControllerOptions;
 use crate::reconcile::{WriteError, WriteOutcome, execute_write};
 use crate::status::ReadinessTransition;
-use crate::watch::failures::{FailureReport, WatchFailures};
-use crate::watch::{KIND_MISSING, WatchEvent, WatchEventKind, WatchSet, WatchSource};
+use crate::watch::failures::FailureReport;
+use crate::watch::{Failures, WatchEvent, WatchInbox, WatchSet, WatchSetKind};
 
-/// Maximum number of watch events that are processed at once.
-const MAX_EVENTS: usize = 1024;
 /// Time between iterations when nothing happens.
 const TICK_INTERVAL: Duration = Duration::from_secs(1);
 /// Time that one iteration works on changes, before everything else has its turn.
@@ -56,95 +52,6 @@ pub struct Controller {
     discovery: DiscoveryLink,
     /// Discovery's end of the channels, until it is taken.
     discovery_handle: Option<DiscoveryHandle>,
-}
-
-/// Failures of all watches, by set and number.
-type Failures = WatchFailures<(WatchSetKind, usize)>;
-
-/// What a set of watches is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum WatchSetKind {
-    Inputs,
-    Generated,
-}
-
-/// A set of watches and their events.
-struct WatchInbox {
-    set: WatchSetKind,
-    watches: WatchSet,
-    events: mpsc::Receiver<WatchEvent>,
-    /// Watches that have not completed their list, each with its last error.
-    blockers: BTreeMap<usize, Option<String>>,
-    metrics: Metrics,
-}
-
-impl WatchInbox {
-    fn new(
-        set: WatchSetKind,
-        metrics: &Metrics,
-        watch: impl FnOnce(&mpsc::Sender<WatchEvent>) -> WatchSet,
-    ) -> Self {
-        let (sender, observations) = mpsc::channel(MAX_EVENTS * 4);
-        let watches = watch(&sender);
-        let blockers = (0..watches.sources().len()).map(|number| (number, None)).collect();
-        Self { set, watches, events: observations, blockers, metrics: metrics.clone() }
-    }
-
-    /// Returns what keeps the initial sync from being complete, a line each.
-    fn blocker_lines(&self) -> Vec<String> {
-        let named = self.blockers.iter().filter_map(|(number, why)| Some((self.source(*number)?, why)));
-        let line = |(source, why): (&WatchSource, &Option<String>)| match why {
-            Some(why) => format!("{source}: {why}"),
-            None => format!("{source}: no answer yet"),
-        };
-        named.map(line).collect()
-    }
-
-    fn source(&self, number: usize) -> Option<&WatchSource> {
-        self.watches.sources().get(number)
-    }
-
-    /// Splits events into updates, which it returns, and the state of the watches, which it records.
-    fn process_events(&mut self, batch: Vec<WatchEvent>, failures: &mut Failures) -> Vec<WatchUpdate> {
-        let mut facts = Vec::with_capacity(batch.len());
-        for WatchEvent { source, kind: what } in batch {
-            match what {
-                WatchEventKind::Update(fact) => {
-                    failures.record_success(&(self.set, source));
-                    facts.push(*fact);
-                }
-                WatchEventKind::Synced => {
-                    failures.record_success(&(self.set, source));
-                    // The first list of a watch ends its blocker. All later ones are relists.
-                    let is_relist = self.blockers.remove(&source).is_none();
-                    if let Some(source) = self.source(source).filter(|_| is_relist) {
-                        self.metrics.record_relist(source.kind());
-                    }
-                }
-                WatchEventKind::KindMissing => {
-                    self.record_failure(source, KIND_MISSING, failures);
-                    self.blockers.remove(&source);
-                }
-                WatchEventKind::Failed(why) => {
-                    self.record_failure(source, &why, failures);
-                    if let Some(blocker) = self.blockers.get_mut(&source) {
-                        *blocker = Some(why);
-                    }
-                }
-            }
-        }
-        facts
-    }
-
-    fn record_failure(&self, number: usize, why: &str, failures: &mut Failures) {
-        let Some(source) = self.source(number) else { return };
-        self.metrics.record_watch_failure(source.kind());
-        if failures.record_failure((self.set, number), Instant::now()) {
-            warn!(watch = %source, error = why, "watch failed; retrying");
-        } else {
-            debug!(watch = %source, error = why, "watch failed; retrying");
-        }
-    }
 }
 
 impl Controller {
@@ -197,7 +104,6 @@ impl Controller {
     ) -> Result<(), ControllerError> {
         let mut end = std::pin::pin!(end);
         let mut ticks = tokio::time::interval(TICK_INTERVAL);
-        let mut batch = Vec::new();
         loop {
             self.watch_generated_when_planned();
             self.start_writes();
@@ -209,11 +115,11 @@ impl Controller {
             tokio::select! {
                 () = &mut end => break,
                 // Backpressure: what the engine does not accept waits in the channels, and so do the watches.
-                count = self.inputs.events.recv_many(&mut batch, MAX_EVENTS), if accepts => {
-                    if count == 0 {
+                events = self.inputs.receive_events(), if accepts => {
+                    if events.is_empty() {
                         return Err(ControllerError::WatchesEnded);
                     }
-                    let facts = self.inputs.process_events(std::mem::take(&mut batch), &mut self.watch_failures);
+                    let facts = self.inputs.process_events(events, &mut self.watch_failures);
                     self.engine.on_watch_updates(facts);
                     self.start_when_synced(*leads.borrow());
                 }
@@ -239,7 +145,7 @@ impl Controller {
     }
 
     fn start_when_synced(&mut self, leads: bool) {
-        if !self.engine.is_started() && self.inputs.blockers.is_empty() {
+        if !self.engine.is_started() && self.inputs.is_synced() {
             info!("initial sync complete");
             self.engine.start();
             if leads {
@@ -297,10 +203,10 @@ impl Controller {
 
     fn on_generated_events(&mut self, observations: Vec<WatchEvent>) {
         let Some(inbox) = &mut self.generated else { return };
-        let was_blocked = !inbox.blockers.is_empty();
+        let was_blocked = !inbox.is_synced();
         let facts = inbox.process_events(observations, &mut self.watch_failures);
         // Only once for each leadership: later lists are relists.
-        let open = was_blocked && inbox.blockers.is_empty();
+        let open = was_blocked && inbox.is_synced();
         self.engine.on_watch_updates(facts);
         if open {
             info!("compared with cluster, applying");
@@ -386,35 +292,6 @@ async fn with_timeout(
 
 async fn next_events(inbox: &mut Option<WatchInbox>) -> Vec<WatchEvent> {
     let Some(inbox) = inbox else { return pending().await };
-    let mut batch = Vec::new();
-    if inbox.events.recv_many(&mut batch, MAX_EVENTS).await == 0 {
-        return pending().await;
-    }
-    batch
-}
-
-#[cfg(test)]
-mod tests {
-    use emcee_testkit::apiserver::ApiServer;
-
-    use super::*;
-    use crate::tests::options;
-
-    #[tokio::test]
-    async fn every_list_after_the_first_is_a_relist() {
-        let (client, metrics) = (ApiServer::new().client(), Metrics::unregistered());
-        let mut inbox = WatchInbox::new(WatchSetKind::Inputs, &metrics, |out| {
-            WatchSet::for_inputs(&client, &options(), out)
-        });
-        let mut failures = Failures::default();
-        let kind = inbox.source(0).expect("a watch").kind();
-        let mut complete_list = || {
-            inbox.process_events(vec![WatchEvent { source: 0, kind: WatchEventKind::Synced }], &mut failures)
-        };
-        complete_list();
-        assert_eq!(metrics.relist_count(kind), 0);
-        complete_list();
-        complete_list();
-        assert_eq!(metrics.relist_count(kind), 2);
-    }
+    let events = inbox.receive_events().await;
+    if events.is_empty() { pending().await } else { events }
 }

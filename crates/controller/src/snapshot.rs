@@ -5,21 +5,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use emcee_core::diff::{FieldDifference, find_drift};
 use emcee_core::inputs::InputChange;
 use emcee_core::key::ObjectKey;
-use emcee_core::plan::{GeneratedKind, GeneratedObject};
+use emcee_core::plan::GeneratedKind;
 use emcee_core::translate::{Translation, Unit};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use kube::api::DynamicObject;
 use kube::{Api, Client};
 use serde_json::Value;
-use tokio::sync::mpsc;
 
 use crate::convert::WatchUpdate;
 use crate::kinds::generated_api_resource;
+use crate::metrics::Metrics;
 use crate::model::Model;
 use crate::object::{LiveObject, ObjectId, ObjectOrigin};
 use crate::options::ControllerOptions;
-use crate::reconcile::{DesiredObject, hand_over_hint, is_matching_copy, matches_desired, obsolete_fields};
-use crate::watch::{WatchEvent, WatchEventKind, WatchSet};
+use crate::reconcile::{Applier, DesiredObject, ObjectAction, hand_over_hint, obsolete_fields};
+use crate::watch::{WatchInbox, WatchSet, WatchSetKind};
 
 /// Maximum number of objects that are read at once.
 const MAX_CONCURRENT_GETS: usize = 16;
@@ -84,8 +84,8 @@ impl ClusterSnapshot {
     /// # Errors
     /// Something cannot be read.
     pub async fn capture(client: Client, options: &ControllerOptions) -> Result<Self, SnapshotError> {
-        let inputs = wait_until_synced(|out| WatchSet::for_inputs(&client, options, out));
-        let generated = wait_until_synced(|out| WatchSet::for_generated(&client, options, out));
+        let inputs = read_watches(WatchSetKind::Inputs, &client, options);
+        let generated = read_watches(WatchSetKind::Generated, &client, options);
         let (inputs, generated) = tokio::try_join!(inputs, generated)?;
         let model = Model::new(options);
         let mut snapshot = Self { client, model, live: BTreeMap::new() };
@@ -160,33 +160,24 @@ impl ClusterSnapshot {
     }
 
     fn compare_objects(&self) -> Vec<Drift> {
-        let owners = self.units_by_object();
+        let applier = Applier::compare_with(&self.model, self.live.values());
         let mut desired = BTreeSet::new();
         let mut found = Vec::new();
         for object in self.translation().objects() {
             let id = ObjectId { kind: object.kind(), key: ObjectKey::new(&object.namespace, &object.name) };
-            let uid = owners.get(&id).and_then(|unit| self.model.owner_uid(unit));
+            let uid = applier.unit_of(&id).and_then(|unit| self.model.owner_uid(unit));
             let body = DesiredObject::from_object(&object, uid);
-            found.extend(drift_action(self.live.get(&id), &body).map(|step| new_drift(&id, step)));
+            let step = desired_action(applier.next_action(&id), self.live.get(&id), &body);
+            found.extend(step.map(|step| new_drift(&id, step)));
             desired.insert(id);
         }
-        // An object that is being deleted needs nothing more.
-        let unwanted = self.live.iter().filter(|(id, live)| !desired.contains(id) && !live.deleting);
-        found.extend(unwanted.filter_map(|(id, live)| Some(new_drift(id, unwanted_action(live)?))));
+        let unwanted = self.live.iter().filter(|(id, _)| !desired.contains(id));
+        found.extend(
+            unwanted.filter_map(|(id, live)| {
+                Some(new_drift(id, unwanted_action(applier.next_action(id), live)?))
+            }),
+        );
         found
-    }
-
-    /// Returns the unit of each object.
-    fn units_by_object(&self) -> BTreeMap<ObjectId, &Unit> {
-        let translation = self.translation();
-        let of = |object: &GeneratedObject| ObjectId {
-            kind: object.kind(),
-            key: ObjectKey::new(&object.namespace, &object.name),
-        };
-        translation
-            .units()
-            .flat_map(|unit| translation.objects_of(unit).into_iter().map(move |object| (of(&object), unit)))
-            .collect()
     }
 }
 
@@ -194,39 +185,42 @@ fn new_drift(id: &ObjectId, step: DriftAction) -> Drift {
     Drift { kind: id.kind, key: id.key.clone(), action: step }
 }
 
-/// Returns what a controller would do with a desired object, as in `reconcile`.
-fn drift_action(live: Option<&LiveObject>, desired: &DesiredObject) -> Option<DriftAction> {
-    let Some(live) = live else { return Some(DriftAction::Create) };
-    let kind = live.id.kind;
-    let exact = !kind.has_server_side_defaults();
-    let deviations = || find_drift(&live.body, &desired.manifest, exact);
-    match live.origin() {
-        ObjectOrigin::Foreign => Some(DriftAction::Relinquish),
-        ObjectOrigin::Copy if is_matching_copy(kind, &live.body, &desired.manifest) => {
-            Some(DriftAction::TakeOver)
+/// Converts the next action for a desired object. The content decides only what is shown.
+fn desired_action(
+    next: Option<ObjectAction>,
+    live: Option<&LiveObject>,
+    desired: &DesiredObject,
+) -> Option<DriftAction> {
+    let differences = |live| content_differences(live, desired);
+    match (next, live) {
+        (Some(ObjectAction::TakeOver), _) => Some(DriftAction::TakeOver),
+        (Some(_), None) => Some(DriftAction::Create),
+        (Some(_), Some(live)) => Some(DriftAction::Change(differences(live))),
+        (None, Some(live)) if live.origin() == ObjectOrigin::Foreign => Some(DriftAction::Relinquish),
+        (None, Some(live)) if live.origin() == ObjectOrigin::Copy => {
+            Some(DriftAction::Leave(differences(live), hand_over_hint(&live.id)))
         }
-        ObjectOrigin::Copy => Some(DriftAction::Leave(deviations(), hand_over_hint(&live.id))),
-        ObjectOrigin::Emcee => {
-            let applied = live.applied_fields.as_ref();
-            let outdated = applied.map(|applied| obsolete_fields(applied, &live.body, &desired.manifest));
-            let outdated = outdated.unwrap_or_default();
-            let changes = !matches_desired(kind, &live.body, &desired.manifest) || !outdated.is_empty();
-            changes.then(|| {
-                DriftAction::Change(
-                    deviations().into_iter().chain(without_known_deviations(exact, outdated)).collect(),
-                )
-            })
-        }
+        (None, _) => None,
     }
 }
 
-/// Returns what a controller would do with an object that no resource asks for.
-fn unwanted_action(live: &LiveObject) -> Option<DriftAction> {
-    match live.origin() {
-        ObjectOrigin::Emcee => Some(DriftAction::Remove),
-        ObjectOrigin::Copy => Some(DriftAction::Leave(Vec::new(), hand_over_hint(&live.id))),
-        ObjectOrigin::Foreign => None,
-    }
+/// Converts the next action for an object that no resource asks for. An object that is being deleted needs
+/// nothing more.
+fn unwanted_action(next: Option<ObjectAction>, live: &LiveObject) -> Option<DriftAction> {
+    let is_copy = live.origin() == ObjectOrigin::Copy && !live.deleting;
+    let left = || is_copy.then(|| DriftAction::Leave(Vec::new(), hand_over_hint(&live.id)));
+    next.map(|_| DriftAction::Remove).or_else(left)
+}
+
+/// Returns the fields that a write would change: what differs from the desired content, and what Emcee applied
+/// once and no longer wants.
+fn content_differences(live: &LiveObject, desired: &DesiredObject) -> Vec<FieldDifference> {
+    let exact = !live.id.kind.has_server_side_defaults();
+    let mut found = find_drift(&live.body, &desired.manifest, exact);
+    let applied = live.applied_fields.as_ref();
+    let outdated = applied.map(|applied| obsolete_fields(applied, &live.body, &desired.manifest));
+    found.extend(without_known_deviations(exact, outdated.unwrap_or_default()));
+    found
 }
 
 /// Removes what is a deviation already: in Istio's kinds, content that is not desired.
@@ -237,45 +231,16 @@ fn without_known_deviations(
     outdated.into_iter().filter(move |it| !exact || it.field.starts_with("metadata."))
 }
 
-/// Returns all updates of a set of watches until each has completed its list.
-pub(crate) async fn wait_until_synced(
-    watch: impl FnOnce(&mpsc::Sender<WatchEvent>) -> WatchSet,
+/// Returns everything that the watches of a set list.
+pub(crate) async fn read_watches(
+    set: WatchSetKind,
+    client: &Client,
+    options: &ControllerOptions,
 ) -> Result<Vec<WatchUpdate>, SnapshotError> {
-    let (sender, mut observations) = mpsc::channel(1024);
-    let watches = watch(&sender);
-    let mut waiting: BTreeMap<usize, Option<String>> =
-        (0..watches.sources().len()).map(|number| (number, None)).collect();
-    let mut facts = Vec::new();
-    while !waiting.is_empty() {
-        // All that is left has failed at least once. A controller would go on, but a snapshot should fail
-        // quickly.
-        if waiting.values().all(Option::is_some) {
-            return Err(blocked_error(&watches, waiting));
-        }
-        let Some(WatchEvent { source, kind: what }) = observations.recv().await else { break };
-        match what {
-            WatchEventKind::Update(fact) => facts.push(*fact),
-            WatchEventKind::Synced | WatchEventKind::KindMissing => drop(waiting.remove(&source)),
-            WatchEventKind::Failed(why) => {
-                if let Some(waiting) = waiting.get_mut(&source) {
-                    *waiting = Some(why);
-                }
-            }
-        }
-    }
-    Ok(facts)
-}
-
-/// Groups the watches by cause: one cause often blocks all of them.
-fn blocked_error(watches: &WatchSet, waiting: BTreeMap<usize, Option<String>>) -> SnapshotError {
-    let mut causes: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for (number, why) in waiting {
-        let source = watches.sources().get(number).map(ToString::to_string);
-        causes.entry(why.unwrap_or_default()).or_default().extend(source);
-    }
-    let words = |(why, sources): (String, Vec<String>)| match sources.as_slice() {
-        [first, second, _, ..] => format!("{first}, {second} and {} more: {why}", sources.len() - 2),
-        sources => format!("{}: {why}", sources.join(", ")),
-    };
-    SnapshotError::Blocked(causes.into_iter().map(words).collect())
+    // Nothing exports the metrics of one command.
+    let inbox = WatchInbox::new(set, &Metrics::unregistered(), |out| match set {
+        WatchSetKind::Inputs => WatchSet::for_inputs(client, options, out),
+        WatchSetKind::Generated => WatchSet::for_generated(client, options, out),
+    });
+    inbox.collect_until_synced().await.map_err(SnapshotError::Blocked)
 }

@@ -16,8 +16,8 @@ use crate::convert::{self, WatchUpdate};
 use crate::kinds::{FINALIZER, UserKind, generated_api_resource, user_api_resource};
 use crate::object::OwnerLabels;
 use crate::options::ControllerOptions;
-use crate::snapshot::{SnapshotError, wait_until_synced};
-use crate::watch::WatchSet;
+use crate::snapshot::{SnapshotError, read_watches};
+use crate::watch::WatchSetKind;
 use plan::{DeletionTarget, FinalizerHolder, UninstallPlan, UninstallResource};
 
 /// Maximum number of objects that are deleted at once.
@@ -70,7 +70,7 @@ impl Uninstall {
         options: &ControllerOptions,
         extent: &UninstallExtent,
     ) -> Result<Self, SnapshotError> {
-        let generated = wait_until_synced(|out| WatchSet::for_generated(&client, options, out)).await?;
+        let generated = read_watches(WatchSetKind::Generated, &client, options).await?;
         let objects = generated.into_iter().filter_map(|fact| match fact {
             WatchUpdate::Live(live) => Some(*live),
             _ => None,

@@ -2,6 +2,7 @@
 
 pub(crate) mod failures;
 mod follow;
+mod inbox;
 mod relist;
 
 use std::fmt;
@@ -27,8 +28,11 @@ use crate::kinds::{UserKind, generated_api_resource, user_api_resource};
 use crate::mesh_config;
 use crate::object::RelistScope;
 use crate::options::{ControllerOptions, Namespaces};
-pub(crate) use follow::{KIND_MISSING, WatchEvent, WatchEventKind};
-use follow::{ObjectConverter, follow_watch};
+use follow::{KIND_MISSING, ObjectConverter, follow_watch};
+pub(crate) use follow::{WatchEvent, WatchEventKind};
+#[cfg(test)]
+pub(crate) use inbox::SYNC_TIMEOUT;
+pub(crate) use inbox::{Failures, WatchInbox, WatchSetKind};
 use relist::RelistTracker;
 
 /// Identifies a watch in messages.

@@ -5,6 +5,7 @@ use std::num::NonZeroU64;
 use std::sync::LazyLock;
 
 use emcee_api::API_VERSION;
+use emcee_core::diff::has_drift;
 use emcee_core::plan::{GeneratedKind, GeneratedObject, OwnerKind};
 use emcee_core::uid::Uid;
 use foldhash::quality::FixedState;
@@ -87,60 +88,17 @@ fn manifest_hash(value: &Value) -> NonZeroU64 {
 
 /// Reports whether the live object has the desired content, and nothing that would change its meaning.
 pub(crate) fn matches_desired(kind: GeneratedKind, live: &Value, desired: &Value) -> bool {
-    is_matching_copy(kind, live, desired) && has_metadata("ownerReferences", live, desired)
+    !has_drift(live, desired, !kind.has_server_side_defaults())
 }
 
 /// Like [`matches_desired`], for an object that another client wrote. Ignores owner references: they matter
 /// to the garbage collector only.
-pub(crate) fn is_matching_copy(kind: GeneratedKind, live: &Value, desired: &Value) -> bool {
-    ["labels", "annotations"].iter().all(|field| has_metadata(field, live, desired))
-        && content_fields(desired).all(|(field, value)| field_matches(kind, live.get(field), value))
-}
-
-/// Reports whether a metadata field has all desired entries. Additional entries belong to others, even if
-/// none is desired: for example the revision of a Deployment.
-fn has_metadata(field: &str, live: &Value, desired: &Value) -> bool {
-    desired["metadata"].get(field).is_none_or(|desired| contains_desired(&live["metadata"][field], desired))
-}
-
-/// Returns the fields that describe what an object is for.
-fn content_fields(object: &Value) -> impl Iterator<Item = (&String, &Value)> {
-    let fields = object.as_object().into_iter().flatten();
-    fields.filter(|(field, _)| !matches!(field.as_str(), "apiVersion" | "kind" | "metadata" | "status"))
-}
-
-fn field_matches(kind: GeneratedKind, live: Option<&Value>, desired: &Value) -> bool {
-    match live {
-        Some(live) if !kind.has_server_side_defaults() => live == desired,
-        Some(live) => contains_desired(live, desired),
-        None => is_empty_value(desired),
+pub(super) fn is_matching_copy(kind: GeneratedKind, live: &Value, desired: &Value) -> bool {
+    let mut desired = desired.clone();
+    if let Some(metadata) = desired["metadata"].as_object_mut() {
+        metadata.remove("ownerReferences");
     }
-}
-
-/// Reports whether the live value contains everything that is desired.
-fn contains_desired(live: &Value, desired: &Value) -> bool {
-    match (live, desired) {
-        (Value::Object(live), Value::Object(desired)) => desired.iter().all(|(field, desired)| {
-            live.get(field).map_or(is_empty_value(desired), |live| contains_desired(live, desired))
-        }),
-        (Value::Array(live), Value::Array(desired)) => {
-            // The order and number of items matter in most lists, so an additional item counts as a
-            // difference.
-            live.len() == desired.len()
-                && live.iter().zip(desired).all(|(live, desired)| contains_desired(live, desired))
-        }
-        (live, desired) => live == desired || is_empty_value(desired) && is_empty_value(live),
-    }
-}
-
-/// Reports whether the API server leaves a value out.
-fn is_empty_value(value: &Value) -> bool {
-    match value {
-        Value::Null => true,
-        Value::Array(items) => items.is_empty(),
-        Value::Object(fields) => fields.is_empty(),
-        _ => false,
-    }
+    matches_desired(kind, live, &desired)
 }
 
 /// Returns a merge patch that removes what an apply keeps: fields of a spec that others have added.

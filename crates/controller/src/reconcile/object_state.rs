@@ -78,7 +78,7 @@ pub(super) enum WriteActivity {
 
 /// Next action for an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum ObjectAction {
+pub(crate) enum ObjectAction {
     Get,
     Create,
     /// Another client wrote exactly the desired content. Emcee becomes its manager.

@@ -3,13 +3,15 @@
 use emcee_core::diff::find_drift;
 use emcee_core::key::ObjectKey;
 use emcee_core::plan::GeneratedKind;
-use emcee_testkit::apiserver::Fault;
+use emcee_testkit::apiserver::{Fault, Verb};
 use kube::api::{Patch, PatchParams};
 use proptest::prelude::*;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use super::world::{BINDINGS, EXPOSITIONS, FEDS, World, binding_of, exposing, options, plural};
 use crate::reconcile::matches_desired;
+use crate::watch::SYNC_TIMEOUT;
 use crate::{ClusterSnapshot, DriftAction, FIELD_MANAGER};
 
 async fn capture_world(world: &World) -> ClusterSnapshot {
@@ -191,6 +193,43 @@ async fn unreadable_kinds_are_reported_with_their_watches() {
     assert!(words.contains("and ") && words.contains(" more: ") && words.contains("forbidden"), "{words}");
 }
 
+/// All other lists are complete when the last watch retries.
+#[tokio::test(start_paused = true)]
+async fn a_watch_that_fails_once_is_retried() {
+    let world = World::new();
+    world.put(BINDINGS, binding_of("bank", "details", "red"));
+    let expected = drift_actions(&world).await;
+    assert!(!expected.is_empty());
+    world.server.inject(Fault::code(503).verb(Verb::List).plural(BINDINGS));
+    assert_eq!(drift_actions(&world).await, expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_that_keeps_failing_is_reported_with_its_cause() {
+    let world = World::new();
+    world.server.inject(Fault::code(503).verb(Verb::List).plural(BINDINGS).times(usize::MAX));
+    let began = Instant::now();
+    let error = ClusterSnapshot::capture(world.server.client(), &options()).await.err().expect("it fails");
+    assert_eq!(
+        error.to_string(),
+        "the cluster cannot be read: watch of ServiceBinding: the server is currently unable to handle the request (503)"
+    );
+    let waited = began.elapsed();
+    assert!(waited >= SYNC_TIMEOUT && waited < SYNC_TIMEOUT * 2, "{waited:?}");
+}
+
+/// No retry gives a missing permission.
+#[tokio::test(start_paused = true)]
+async fn a_kind_that_is_forbidden_is_reported_at_once() {
+    let world = World::new();
+    world.server.inject(Fault::code(403).verb(Verb::List).plural(BINDINGS).times(usize::MAX));
+    let began = Instant::now();
+    let error = ClusterSnapshot::capture(world.server.client(), &options()).await.err().expect("it fails");
+    let words = error.to_string();
+    assert!(words.contains("watch of ServiceBinding: ") && words.contains("(403)"), "{words}");
+    assert!(began.elapsed() < SYNC_TIMEOUT, "{:?}", began.elapsed());
+}
+
 fn any_json() -> impl Strategy<Value = Value> {
     let leaf =
         prop_oneof![Just(Value::Null), Just(json!(0)), Just(json!("a")), Just(json!({})), Just(json!([])),];
@@ -220,7 +259,7 @@ fn any_object() -> impl Strategy<Value = Value> {
 }
 
 proptest! {
-    /// The comparison before a write, and the one for people, are two walks over the same two objects.
+    /// The comparison before a write stops at the first difference. The one for people collects all of them.
     #[test]
     fn there_is_something_to_show_whenever_there_is_something_to_write(there in any_object(), wanted in any_object()) {
         for kind in [GeneratedKind::Service, GeneratedKind::Gateway, GeneratedKind::ServiceBinding] {

@@ -90,6 +90,13 @@ async fn objects_are_removed_in_reverse_order_and_user_resources_stay() {
     assert!(prepare(&world, &UninstallExtent::All).await.is_empty());
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_watch_that_fails_once_does_not_prevent_an_uninstall() {
+    let world = World::new();
+    world.server.inject(Fault::code(503).verb(Verb::List).plural(&plural(GeneratedKind::Gateway)));
+    assert!(prepare(&world, &UninstallExtent::All).await.is_empty());
+}
+
 #[tokio::test]
 async fn one_relationship_is_removed_with_the_facades_of_its_bindings() {
     let world = settled_world().await;

@@ -5,16 +5,18 @@ use std::fmt::Debug;
 use emcee_core::key::ObjectKey;
 use futures_util::StreamExt as _;
 use k8s_openapi::serde::de::DeserializeOwned;
+use kube::core::Status;
 use kube::runtime::WatchStreamExt as _;
 use kube::runtime::watcher::{self, Event};
 use kube::{Api, Resource};
 use tokio::sync::mpsc;
 
 use super::relist::RelistTracker;
+use crate::api_error::ApiErrorKind;
 use crate::convert::WatchUpdate;
 
 /// Why a watch of an unknown kind fails.
-pub(crate) const KIND_MISSING: &str = "the API server does not know this kind (is its CRD installed?)";
+pub(super) const KIND_MISSING: &str = "the API server does not know this kind (is its CRD installed?)";
 
 /// An event of a watch.
 #[derive(Debug)]
@@ -34,6 +36,8 @@ pub(crate) enum WatchEventKind {
     Synced,
     /// The watch failed, and retries.
     Failed(String),
+    /// The watch failed, and retries: a permission is missing.
+    Forbidden(String),
     /// The watch failed, and retries: the API server does not know the kind. That counts as a complete list.
     KindMissing,
 }
@@ -112,24 +116,28 @@ fn failure_event(error: &watcher::Error, nothing_known: bool) -> WatchEventKind 
             WatchEventKind::Failed(KIND_MISSING.to_owned())
         };
     }
-    WatchEventKind::Failed(error_message(error))
+    let Some(status) = api_status(error) else { return WatchEventKind::Failed(error.to_string()) };
+    // Without the noise of nested types.
+    let message = format!("{} ({})", status.message, status.code);
+    match ApiErrorKind::of(status) {
+        ApiErrorKind::Forbidden => WatchEventKind::Forbidden(message),
+        _ => WatchEventKind::Failed(message),
+    }
 }
 
-/// Returns the error with its causes, without the noise of nested types.
-fn error_message(error: &watcher::Error) -> String {
+/// Returns the error of the API server. `None` if there was no answer, or not in the format of the API.
+fn api_status(error: &watcher::Error) -> Option<&Status> {
     match error {
         watcher::Error::InitialListFailed(kube::Error::Api(status))
         | watcher::Error::WatchStartFailed(kube::Error::Api(status))
         | watcher::Error::WatchFailed(kube::Error::Api(status))
-        | watcher::Error::WatchError(status) => format!("{} ({})", status.message, status.code),
-        error => error.to_string(),
+        | watcher::Error::WatchError(status) => Some(status),
+        _ => None,
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use kube::core::Status;
-
     use super::*;
 
     fn list_failure(code: u16) -> watcher::Error {
@@ -150,7 +158,11 @@ mod tests {
     #[test]
     fn other_failures_keep_the_list_incomplete() {
         for nothing_known in [true, false] {
-            let WatchEventKind::Failed(why) = failure_event(&list_failure(403), nothing_known) else {
+            let WatchEventKind::Failed(why) = failure_event(&list_failure(500), nothing_known) else {
+                panic!("nothing was listed")
+            };
+            assert_eq!(why, "in other words (500)");
+            let WatchEventKind::Forbidden(why) = failure_event(&list_failure(403), nothing_known) else {
                 panic!("nothing was listed")
             };
             assert_eq!(why, "in other words (403)");
