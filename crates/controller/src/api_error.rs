@@ -124,4 +124,36 @@ mod tests {
         assert_eq!(kind_of(422, "Invalid", Value::Null), ApiErrorKind::Rejected);
         assert_eq!(kind_of(409, "AlreadyExists", Value::Null), ApiErrorKind::Conflict);
     }
+
+    #[test]
+    fn a_terminating_namespace_is_found_among_other_causes() {
+        let details = |causes: Value| json!({"name": "a", "kind": "gateways", "causes": causes});
+        // Only the reason of a cause counts, not its message.
+        let other = json!({"reason": "FieldValueInvalid", "message": "NamespaceTerminating"});
+        let terminating = json!({"reason": "NamespaceTerminating"});
+        assert_eq!(
+            kind_of(403, "Forbidden", details(json!([other, terminating]))),
+            ApiErrorKind::NamespaceTerminating
+        );
+        assert_eq!(kind_of(403, "Forbidden", details(json!([other]))), ApiErrorKind::Forbidden);
+        assert_eq!(kind_of(409, "Conflict", details(json!([terminating]))), ApiErrorKind::Conflict);
+    }
+
+    #[test]
+    fn a_403_with_details_but_without_a_kind_is_from_a_webhook() {
+        let causes = json!({"causes": [{"message": "in other words"}]});
+        assert_eq!(kind_of(403, "Forbidden", causes), ApiErrorKind::Rejected);
+        assert_eq!(kind_of(403, "Forbidden", json!({"name": "a"})), ApiErrorKind::Rejected);
+    }
+
+    #[test]
+    fn only_codes_of_an_overloaded_server_are_transient() {
+        for code in [400, 405, 413, 415, 501, 505] {
+            assert_eq!(kind_of(code, "", Value::Null), ApiErrorKind::Rejected, "{code}");
+        }
+        for code in [502, 503, 504] {
+            assert_eq!(kind_of(code, "", Value::Null), ApiErrorKind::Transient, "{code}");
+        }
+        assert_eq!(kind_of(500, "ServerTimeout", Value::Null), ApiErrorKind::Transient);
+    }
 }

@@ -58,3 +58,69 @@ impl DiscoveryLink {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use emcee_core::key::ObjectKey;
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    fn policy_update(name: &str) -> CatalogueUpdate {
+        CatalogueUpdate::PeerPolicy(ObjectKey::new("fed", name), None)
+    }
+
+    fn namespace_change(name: &str) -> InputChange {
+        InputChange::Namespace(name.into(), true)
+    }
+
+    #[test]
+    fn updates_arrive_in_order_and_without_empty_batches() {
+        let (link, mut handle) = create_link();
+        link.publish(vec![policy_update("a"), policy_update("b")]);
+        link.publish(Vec::new());
+        link.publish(vec![policy_update("c")]);
+        let lengths: Vec<_> = std::iter::from_fn(|| handle.catalogue_updates.try_recv().ok()).collect();
+        assert_eq!(lengths.iter().map(Vec::len).collect::<Vec<_>>(), [2, 1]);
+        assert!(matches!(&lengths[1][0], CatalogueUpdate::PeerPolicy(key, None) if *key.name == *"c"));
+    }
+
+    #[test]
+    fn a_controller_without_discovery_publishes_to_no_receiver() {
+        let (link, handle) = create_link();
+        drop(handle);
+        link.publish(vec![policy_update("a")]);
+        link.set_mcp_objects(Vec::new());
+    }
+
+    #[test]
+    fn a_change_of_the_mcp_objects_is_seen_even_if_they_are_empty() {
+        let (link, handle) = create_link();
+        assert!(!handle.mcp_objects.has_changed().expect("the link exists"));
+        // istiod waits until it has received that there is nothing.
+        link.set_mcp_objects(Vec::new());
+        assert!(handle.mcp_objects.has_changed().expect("the link exists"));
+    }
+
+    #[test]
+    fn changes_of_peers_arrive_in_order_and_wait_if_there_are_too_many() {
+        let (mut link, handle) = create_link();
+        for number in 0..PEER_CHANGES_CAPACITY {
+            handle.peer_changes.try_send(vec![namespace_change(&number.to_string())]).expect("there is room");
+        }
+        assert!(handle.peer_changes.try_send(Vec::new()).is_err(), "discovery has to wait");
+        let first = link.next_peer_changes().now_or_never().expect("a batch waits");
+        assert!(matches!(&first[..], [InputChange::Namespace(name, true)] if **name == *"0"), "{first:?}");
+        assert!(handle.peer_changes.try_send(Vec::new()).is_ok());
+    }
+
+    /// Otherwise the control loop would spin.
+    #[test]
+    fn the_controller_waits_forever_once_discovery_is_gone() {
+        let (mut link, handle) = create_link();
+        handle.peer_changes.try_send(vec![namespace_change("last")]).expect("there is room");
+        drop(handle);
+        assert!(link.next_peer_changes().now_or_never().is_some(), "what was sent arrives");
+        assert!(link.next_peer_changes().now_or_never().is_none());
+    }
+}

@@ -158,4 +158,47 @@ mod tests {
         assert!(own.len() <= 253 && own.ends_with("a.3b9aca00") && !own.contains(".."), "{own}");
         assert_eq!((event.type_.as_deref(), event.reason.as_deref()), (Some("Warning"), Some("NoAddress")));
     }
+
+    fn transition(unit: Unit, ready: bool) -> ReadinessTransition {
+        let (reason, message) = ("NoAddress".to_owned(), "ü".repeat(MAX_NOTE_BYTES));
+        ReadinessTransition { unit, uid: Uid::new(Some("uid")), ready, reason, message }
+    }
+
+    fn event_of(transition: &ReadinessTransition) -> Event {
+        let regarding = object_reference(transition).expect("a resource");
+        build_event(transition, regarding, "emcee-0", Timestamp::UNIX_EPOCH)
+    }
+
+    #[test]
+    fn a_ready_resource_has_a_normal_event_without_the_reason_of_its_failure() {
+        let event = event_of(&transition(Unit::ServiceExposition(ObjectKey::new("shop", "reviews")), true));
+        assert_eq!((event.type_.as_deref(), event.reason.as_deref()), (Some("Normal"), Some("Ready")));
+        assert_eq!(event.note.as_deref(), Some("all objects applied; endpoints available"));
+        assert_eq!(event.metadata.namespace.as_deref(), Some("shop"));
+        assert_eq!(event.reporting_instance.as_deref(), Some("emcee-0"));
+    }
+
+    #[test]
+    fn a_long_note_is_cut() {
+        let event = event_of(&transition(Unit::MeshFedConfig(ObjectKey::new("fed", "blue")), false));
+        let note = event.note.expect("a note");
+        assert!(note.ends_with("ü…") && note.len() <= MAX_NOTE_BYTES + '…'.len_utf8(), "{}", note.len());
+    }
+
+    #[test]
+    fn the_event_of_an_automatic_exposition_is_about_the_service() {
+        let event =
+            event_of(&transition(Unit::AutomaticExposition(ObjectKey::new("shop", "reviews")), false));
+        let regarding = event.regarding.expect("a Service");
+        assert_eq!(
+            (regarding.api_version.as_deref(), regarding.kind.as_deref()),
+            (Some("v1"), Some("Service"))
+        );
+    }
+
+    #[test]
+    fn shared_objects_have_no_events() {
+        let facade = Unit::Facade(ObjectKey::new("shop", "details"));
+        assert_eq!(object_reference(&transition(facade, false)), None);
+    }
 }

@@ -162,4 +162,40 @@ mod tests {
         let big = std::iter::from_fn(|| (!groups.is_empty()).then(|| step(&mut groups).1)).flatten().next();
         assert_eq!(big.map(|done| done.len()), Some(1000));
     }
+
+    #[test]
+    fn a_removed_unit_can_be_added_again_and_its_namespace_goes_last() {
+        let mut units = FairUnitQueue::default();
+        for (namespace, name) in [("a", 0), ("a", 1), ("b", 0), ("c", 0)] {
+            units.push(unit(namespace, name));
+        }
+        assert_eq!(units.pop(), Some(unit("a", 0)));
+        units.push(unit("a", 0));
+        let rest: Vec<_> = std::iter::from_fn(|| units.pop()).collect();
+        assert_eq!(rest, [unit("b", 0), unit("c", 0), unit("a", 1), unit("a", 0)]);
+        assert_eq!((units.len(), units.pop()), (0, None));
+    }
+
+    #[test]
+    fn a_unit_is_open_until_the_last_group_with_it_is_done() {
+        let mut groups: UnitGroups<&str> = UnitGroups::default();
+        groups.push(vec![unit("shop", 0)], "first");
+        groups.push(vec![unit("shop", 0), unit("shop", 1)], "second");
+        assert_eq!(groups.process_next(|_, _| {}), Some("first"));
+        assert!(groups.contains(&unit("shop", 0)), "the second group has it, too");
+        assert_eq!(groups.process_next(|_, _| {}), None);
+        // A part of a group says nothing: the group is done as a whole.
+        assert!(groups.contains(&unit("shop", 0)));
+        assert_eq!(groups.process_next(|_, _| {}), Some("second"));
+        assert!(!groups.contains(&unit("shop", 0)) && !groups.contains(&unit("shop", 1)));
+        assert!(groups.is_empty());
+    }
+
+    #[test]
+    fn a_group_without_units_is_done_in_one_turn() {
+        let mut groups: UnitGroups<&str> = UnitGroups::default();
+        groups.push(Vec::new(), "nothing");
+        assert_eq!(groups.process_next(|unit, _| panic!("{unit} is in no group")), Some("nothing"));
+        assert_eq!(groups.process_next(|unit, _| panic!("{unit} is in no group")), None);
+    }
 }

@@ -109,3 +109,60 @@ impl Heartbeat {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_controller_is_blocked_until_its_first_iteration() {
+        let (health, heartbeat) = health_pair();
+        assert_eq!(health.blockers(), ["the watches have not started"]);
+        heartbeat.tick(|| vec!["watch of Pod: no answer yet".to_owned()]);
+        assert_eq!(health.blockers(), ["watch of Pod: no answer yet"]);
+        heartbeat.tick(Vec::new);
+        assert_eq!(health.clone().blockers(), [""; 0]);
+    }
+
+    #[test]
+    fn a_loop_is_stalled_after_the_threshold_and_until_its_next_iteration() {
+        let (health, heartbeat) = health_pair();
+        let set_age = |age: Duration| {
+            let then = Instant::now().checked_sub(age).expect("the machine runs for longer");
+            heartbeat.state.lock().expect("no panic").last_tick = then;
+        };
+        set_age(STALL_THRESHOLD.saturating_sub(Duration::from_secs(5)));
+        assert_eq!(health.stall_message(), None);
+        set_age(STALL_THRESHOLD + Duration::from_secs(5));
+        assert_eq!(health.stall_message().as_deref(), Some("control loop stalled for 35 s"));
+        heartbeat.tick(Vec::new);
+        assert_eq!(health.stall_message(), None);
+    }
+
+    #[tokio::test]
+    async fn each_request_is_answered_by_the_loop() {
+        let (health, mut heartbeat) = health_pair();
+        let answer_two = async {
+            for _ in 0..2 {
+                match heartbeat.next_request().await {
+                    AdminRequest::ConfigDump(asker) => asker.send(json!({"writes": true})).expect("it waits"),
+                    AdminRequest::Catalogue(asker) => asker.send(None).expect("it waits"),
+                }
+            }
+        };
+        let (dump, catalogue, ()) = tokio::join!(health.config_dump(), health.catalogue_state(), answer_two);
+        assert_eq!((dump, catalogue), (json!({"writes": true}), None));
+    }
+
+    #[tokio::test]
+    async fn a_request_to_a_controller_that_has_ended_is_answered() {
+        let (health, mut heartbeat) = health_pair();
+        // It ends before it answers.
+        let end = async { drop(heartbeat.next_request().await) };
+        let error = json!({"error": "the controller is not running"});
+        assert_eq!(tokio::join!(health.config_dump(), end).0, error);
+        drop(heartbeat);
+        assert_eq!(health.config_dump().await, error);
+        assert_eq!(health.catalogue_state().await, None);
+    }
+}

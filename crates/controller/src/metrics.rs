@@ -220,4 +220,57 @@ mod tests {
             |readiness: Readiness| metrics.resources.get_or_create(&readiness.metric_labels(kind)).get();
         assert_eq!((count(fine), count(conflict)), (1, 0));
     }
+
+    fn exported_text(registry: &Registry) -> String {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, registry).expect("a string takes everything");
+        text
+    }
+
+    #[test]
+    fn writes_are_counted_by_result_and_their_durations_together() {
+        let mut registry = Registry::default();
+        let metrics = Metrics::register(&mut registry);
+        metrics.record_write("apply", "Gateway", true, 0.5);
+        metrics.record_write("apply", "Gateway", false, 1.0);
+        metrics.record_write("apply", "Gateway", false, 1.5);
+        let text = exported_text(&registry);
+        for line in [
+            r#"writes_total{operation="apply",kind="Gateway",result="success"} 1"#,
+            r#"writes_total{operation="apply",kind="Gateway",result="error"} 2"#,
+            "write_duration_seconds_sum 3.0",
+            "write_duration_seconds_count 3",
+        ] {
+            assert!(text.lines().any(|it| it == line), "{line} is not in\n{text}");
+        }
+    }
+
+    /// A replica that does not lead does not evaluate resources, but all replicas export their relationships.
+    #[test]
+    fn a_lost_leadership_removes_the_resources_and_nothing_else() {
+        let mut registry = Registry::default();
+        let metrics = Metrics::register(&mut registry);
+        let ready = Readiness { ready: true, reason: Reason::Ready };
+        metrics.move_readiness("ServiceBinding", None, Some(ready));
+        metrics.set_certificate_expiry(&ObjectKey::new("fed", "blue"), Some(Timestamp::UNIX_EPOCH));
+        metrics.set_leader(true);
+        assert!(exported_text(&registry).contains("\nleader 1\n"));
+        metrics.set_leader(false);
+        metrics.clear_resources();
+        let text = exported_text(&registry);
+        assert!(text.contains("\nleader 0\n") && !text.contains("resources{"), "{text}");
+        assert!(text.contains("certificate_expiry_timestamp_seconds{"), "{text}");
+    }
+
+    #[test]
+    fn a_resource_that_is_gone_is_no_longer_counted() {
+        let metrics = Metrics::unregistered();
+        let ready = Readiness { ready: true, reason: Reason::Ready };
+        for _ in 0..2 {
+            metrics.move_readiness("ServiceBinding", None, Some(ready));
+        }
+        metrics.move_readiness("ServiceBinding", Some(ready), None);
+        let count = |kind| metrics.resources.get_or_create(&ready.metric_labels(kind)).get();
+        assert_eq!((count("ServiceBinding"), count("ServiceExposition")), (1, 0));
+    }
 }

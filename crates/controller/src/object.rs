@@ -310,4 +310,76 @@ mod tests {
         let unknown = OwnerLabels::from_labels([(labels::OWNER_KIND, "Other")].into_iter());
         assert_eq!(unknown.class(), OwnerClass::Service);
     }
+
+    #[test]
+    fn a_list_contains_the_objects_of_its_kind_and_namespace() {
+        let id = |kind, namespace| ObjectId { kind, key: ObjectKey::new(namespace, "a") };
+        let gateway = GeneratedKind::Gateway;
+        let of_shop = RelistScope { kind: gateway, namespace: Some("shop".into()) };
+        assert!(of_shop.contains_id(&id(gateway, "shop")));
+        assert!(!of_shop.contains_id(&id(gateway, "bank")));
+        assert!(!of_shop.contains_id(&id(GeneratedKind::Service, "shop")));
+        let of_all = RelistScope { kind: gateway, namespace: None };
+        assert!(
+            of_all.contains_id(&id(gateway, "bank")) && !of_all.contains_id(&id(GeneratedKind::Role, "bank"))
+        );
+    }
+
+    fn owner(kind: &str, name: &str) -> OwnerLabels {
+        let labels = [
+            (labels::OWNER_KIND, kind),
+            (labels::OWNER_NAMESPACE, "shop"),
+            (labels::OWNER_NAME, name),
+            ("x", "y"),
+        ];
+        OwnerLabels::from_labels(labels.into_iter())
+    }
+
+    #[test]
+    fn the_unit_of_an_object_follows_from_its_labels_and_its_kind() {
+        let key = || ObjectKey::new("shop", "a");
+        let unit = |kind, of| owner(kind, "a").owning_unit(of, std::iter::empty());
+        let gateway = GeneratedKind::Gateway;
+        assert_eq!(unit("MeshFedConfig", gateway), Some(Unit::MeshFedConfig(key())));
+        assert_eq!(unit("MeshFedConfig", GeneratedKind::ServiceBinding), Some(Unit::Imports(key())));
+        assert_eq!(unit("ServiceExposition", gateway), Some(Unit::ServiceExposition(key())));
+        assert_eq!(unit("ServiceBinding", gateway), Some(Unit::ServiceBinding(key())));
+        assert_eq!(unit("Service", GeneratedKind::ServiceExposition), Some(Unit::AutomaticExposition(key())));
+        for shared in [OwnerKind::Facade.as_str(), OwnerKind::Relay.as_str(), "Other", ""] {
+            assert_eq!(unit(shared, gateway), None, "{shared}");
+        }
+    }
+
+    #[test]
+    fn the_owner_with_a_long_name_is_found_among_the_resources() {
+        let long = ObjectKey::new("shop", &["a"; 64].concat());
+        let units = [Unit::ServiceBinding(long.clone()), Unit::ServiceExposition(long.clone())];
+        let hashed = OwnerLabels::of_resource(&units[1]).expect("a resource");
+        assert_eq!(hashed.owning_unit(GeneratedKind::Gateway, units.iter()), Some(units[1].clone()));
+        assert_eq!(hashed.owning_unit(GeneratedKind::Gateway, units[..1].iter()), None);
+    }
+
+    #[test]
+    fn the_origin_of_an_object_follows_from_its_fields() {
+        let origin = |applied: bool, taken_over_by_user, body| {
+            let live = LiveObject {
+                id: ObjectId { kind: GeneratedKind::Service, key: ObjectKey::new("shop", "a") },
+                uid: Uid::new(Some("1")),
+                version: ResourceVersion::new("1"),
+                applied_fields: applied.then_some(Value::Null),
+                taken_over_by_user,
+                deleting: false,
+                owner: OwnerLabels::default(),
+                body,
+            };
+            live.origin()
+        };
+        let labelled =
+            || serde_json::json!({"metadata": {"labels": {"app.kubernetes.io/managed-by": "emcee"}}});
+        assert_eq!(origin(true, false, labelled()), ObjectOrigin::Emcee);
+        assert_eq!(origin(true, false, Value::Null), ObjectOrigin::Emcee, "a user removed the label");
+        assert_eq!(origin(false, false, labelled()), ObjectOrigin::Copy);
+        assert_eq!(origin(false, false, Value::Null), ObjectOrigin::Foreign);
+        assert_eq!(origin(true, true, labelled()), ObjectOrigin::Foreign);
+    }
 }

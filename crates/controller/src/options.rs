@@ -138,3 +138,81 @@ impl ControllerOptions {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tests::options;
+
+    fn only(names: &[&str]) -> Namespaces {
+        Namespaces::from_names(names)
+    }
+
+    fn scope(watch: Namespaces, fed: Namespaces, gateway: &[&str]) -> NamespaceScope {
+        NamespaceScope { watch, fed, gateway: gateway.iter().map(|name| (*name).to_owned()).collect() }
+    }
+
+    #[test]
+    fn a_star_among_names_is_all_namespaces_and_empty_names_are_none() {
+        assert_eq!(only(&["shop", "*"]), Namespaces::All);
+        assert_eq!(only(&["", "shop", "shop"]), Namespaces::Only(BTreeSet::from(["shop".to_owned()])));
+        assert_eq!(only(&[]), Namespaces::Only(BTreeSet::new()));
+        assert!(Namespaces::All.contains("shop"));
+        assert!(only(&["shop"]).contains("shop") && !only(&["shop"]).contains("bank"));
+    }
+
+    #[test]
+    fn all_fed_namespaces_do_not_extend_the_watched_ones() {
+        let confined = scope(only(&["shop"]), Namespaces::All, &["gateways"]);
+        assert_eq!(confined.all_namespaces(), only(&["gateways", "shop"]));
+        assert_eq!(
+            confined.confined_namespaces(),
+            BTreeSet::from(["gateways".to_owned(), "shop".to_owned()])
+        );
+        // Secrets may be in any of them.
+        assert_eq!(confined.secret_namespaces(), Namespaces::All);
+    }
+
+    #[test]
+    fn named_namespaces_are_watched_together() {
+        let confined = scope(only(&["shop"]), only(&["blue"]), &["gateways"]);
+        assert_eq!(confined.all_namespaces(), only(&["blue", "gateways", "shop"]));
+        assert_eq!(
+            confined.secret_namespaces(),
+            only(&["blue", "gateways"]),
+            "no Secret of a user's namespace"
+        );
+    }
+
+    #[test]
+    fn a_controller_that_watches_everything_is_confined_to_nothing() {
+        let free = scope(Namespaces::All, only(&["blue"]), &["gateways"]);
+        assert_eq!((free.all_namespaces(), free.confined_namespaces()), (Namespaces::All, BTreeSet::new()));
+        assert_eq!(free.secret_namespaces(), only(&["blue", "gateways"]));
+    }
+
+    #[test]
+    fn there_is_one_watch_for_all_namespaces_or_one_for_each() {
+        assert_eq!(Namespaces::All.watch_namespaces(), [None]);
+        assert_eq!(only(&["b", "a"]).watch_namespaces(), [Some("a".to_owned()), Some("b".to_owned())]);
+        assert_eq!(only(&[]).watch_namespaces(), []);
+    }
+
+    #[test]
+    fn the_settings_of_the_core_follow_the_options() {
+        let settings = options().core_settings(Timestamp::UNIX_EPOCH);
+        assert_eq!(settings.trust_domain, TranslationSettings::default().trust_domain);
+        assert_eq!(settings.discovery_service, ObjectKey::new("emcee-system", DISCOVERY_SERVICE));
+        assert_eq!((settings.now, settings.coverage), (Timestamp::UNIX_EPOCH, InputCoverage::Complete));
+        let given = ControllerOptions {
+            trust_domain: Some("m1.example".into()),
+            trust_domain_aliases: Some(vec!["old.example".into()]),
+            scope: scope(Namespaces::All, Namespaces::All, &["gateways"]),
+            ..options()
+        };
+        let settings = given.core_settings(Timestamp::UNIX_EPOCH);
+        assert_eq!(settings.trust_domain, "m1.example");
+        assert_eq!(settings.trust_domain_aliases, ["old.example"]);
+        assert_eq!(settings.gateway_namespaces, ["gateways"]);
+    }
+}

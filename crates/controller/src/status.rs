@@ -268,3 +268,68 @@ fn readiness_transition(
         message: text("message"),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use emcee_core::key::ObjectKey;
+    use serde_json::json;
+
+    use super::*;
+
+    fn status(ready: &str, reason: &str, message: &str) -> Value {
+        json!({"conditions": [
+            {"type": "Accepted", "status": "True", "reason": "Accepted", "message": ""},
+            {"type": "Ready", "status": ready, "reason": reason, "message": message},
+        ]})
+    }
+
+    fn transition(before: &Value, after: &Value) -> Option<(bool, String, String)> {
+        let unit = Unit::ServiceBinding(ObjectKey::new("shop", "details"));
+        let found = readiness_transition(&unit, &Uid::new(Some("1")), before, after)?;
+        assert_eq!((found.unit, found.uid), (unit, Uid::new(Some("1"))));
+        Some((found.ready, found.reason, found.message))
+    }
+
+    #[test]
+    fn only_another_status_or_reason_is_a_transition() {
+        let no_address = status("False", "NoAddress", "none");
+        assert_eq!(transition(&no_address, &status("False", "NoAddress", "still none")), None);
+        let refused = (false, "Invalid".to_owned(), "wrong port".to_owned());
+        assert_eq!(transition(&no_address, &status("False", "Invalid", "wrong port")), Some(refused));
+        let ready = (true, "Ready".to_owned(), String::new());
+        assert_eq!(transition(&no_address, &status("True", "Ready", "")), Some(ready));
+    }
+
+    #[test]
+    fn the_first_readiness_is_a_transition_and_a_missing_one_is_none() {
+        for before in [Value::Null, json!({"conditions": []}), json!({"conditions": "none"})] {
+            assert!(transition(&before, &status("True", "Ready", "")).is_some(), "{before}");
+        }
+        assert_eq!(transition(&status("True", "Ready", ""), &json!({"conditions": []})), None);
+    }
+
+    #[test]
+    fn an_unknown_reason_is_not_counted() {
+        let known = readiness_of(&status("False", "NoAddress", ""));
+        assert_eq!(known, Some(Readiness { ready: false, reason: Reason::NoAddress }));
+        assert_eq!(readiness_of(&status("False", "ReasonOfAnotherVersion", "")), None);
+        assert_eq!(readiness_of(&Value::Null), None);
+    }
+
+    #[test]
+    fn a_condition_names_three_objects_and_counts_the_others() {
+        let messages = |count: usize| {
+            let problems = (1..=count).map(|number| {
+                ResourceProblem::new(Reason::ApplyFailed, format!("Gateway shop/g{number}: no"))
+            });
+            let verdict =
+                add_failures(ResourceVerdict::for_deletion(Some(1), Vec::new()), problems.collect());
+            verdict.failures.into_iter().map(|problem| problem.message).collect::<Vec<_>>()
+        };
+        assert_eq!(messages(0), [""; 0]);
+        assert_eq!(messages(3).last().map(String::as_str), Some("Gateway shop/g3: no"));
+        let many = messages(10);
+        assert_eq!(many.len(), 3);
+        assert_eq!(many[2], "Gateway shop/g3: no; and 7 more objects");
+    }
+}

@@ -157,4 +157,40 @@ mod tests {
             Value::Null
         );
     }
+
+    /// A status may come from another version, or from another client.
+    #[test]
+    fn malformed_conditions_are_kept_as_far_as_they_can_be_read() {
+        let reduced =
+            |status: &Value| StatusDigest::from_status(UserKind::ServiceExposition, status).reduced_status();
+        assert_eq!(reduced(&json!({"conditions": "none"})), json!({"conditions": []}));
+        assert_eq!(reduced(&json!(7)), json!({"conditions": []}));
+        let partial = json!({"conditions": [{"type": "Ready"}, null], "announcement": null});
+        assert_eq!(
+            reduced(&partial),
+            json!({"conditions": [{"type": "Ready", "message": ""}, {"message": ""}]})
+        );
+    }
+
+    #[test]
+    fn values_of_different_types_have_different_digests() {
+        let values = [
+            json!({}),
+            json!([]),
+            json!(""),
+            json!(0),
+            json!(false),
+            json!("0"),
+            json!({"a": null}),
+            json!(["a"]),
+            json!([["a"], []]),
+            json!([[], ["a"]]),
+        ];
+        for (index, value) in values.iter().enumerate() {
+            let digest = StatusDigest::from_status(UserKind::ServiceBinding, value);
+            for (other_index, other) in values.iter().enumerate() {
+                assert_eq!(digest.matches_status(other), index == other_index, "{value} and {other}");
+            }
+        }
+    }
 }

@@ -2,15 +2,20 @@
 
 mod api_errors;
 mod chaos;
+mod conversions;
 mod copies;
+mod events;
 mod imports;
 mod lease;
 mod leftovers;
 mod manual_changes;
 mod mesh_trust;
+mod retries;
 mod snapshot;
 mod uninstall;
+mod watches;
 mod work_slices;
 mod world;
+mod writes;
 
 pub(crate) use world::options;

@@ -65,4 +65,28 @@ mod tests {
         }
         assert!(limiter.budgets.len() <= MAX_TRACKED);
     }
+
+    #[test]
+    fn a_quiet_resource_saves_no_more_than_six_events() {
+        let (mut limiter, start) = (EventRateLimiter::default(), Instant::now());
+        let unit = Unit::ServiceBinding(ObjectKey::new("shop", "quiet"));
+        let allowed = |limiter: &mut EventRateLimiter, now| {
+            (0..100).filter(|_| limiter.try_acquire(&unit, now)).count()
+        };
+        assert_eq!(allowed(&mut limiter, start), 6);
+        // Refused attempts cost nothing, so a flood does not delay the next Event.
+        assert_eq!(allowed(&mut limiter, start + REFILL_INTERVAL * 2), 2);
+        assert_eq!(allowed(&mut limiter, start + REFILL_INTERVAL * 60), 6);
+    }
+
+    #[test]
+    fn the_budget_of_a_tracked_resource_stays_when_the_limit_is_reached() {
+        let (mut limiter, now) = (EventRateLimiter::default(), Instant::now());
+        let unit = |number: usize| Unit::ServiceBinding(ObjectKey::new("shop", &number.to_string()));
+        for number in 0..MAX_TRACKED {
+            limiter.try_acquire(&unit(number), now);
+        }
+        let more = (0..100).filter(|_| limiter.try_acquire(&unit(0), now)).count();
+        assert_eq!(more, 5, "its first Event counts");
+    }
 }

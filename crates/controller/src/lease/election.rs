@@ -144,4 +144,29 @@ mod tests {
         first.record_loss();
         assert_eq!(first.renew_deadline(), None);
     }
+
+    #[test]
+    fn the_duration_of_the_observed_lease_counts() {
+        let start = Instant::now();
+        let mut second = LeaseElection::new("b");
+        let long = LeaseRecord { duration: LEASE_DURATION * 4, ..seen("1", Some("a")) };
+        assert_eq!(second.next_action(Some(&long), start), ElectionAction::Wait);
+        assert_eq!(second.next_action(Some(&long), start + LEASE_DURATION * 3), ElectionAction::Wait);
+        assert_eq!(second.next_action(Some(&long), start + LEASE_DURATION * 4), ElectionAction::Acquire);
+    }
+
+    #[test]
+    fn a_deleted_lease_of_another_holder_is_created_after_it_would_have_expired() {
+        let start = Instant::now();
+        let mut second = LeaseElection::new("b");
+        second.next_action(Some(&seen("1", Some("a"))), start);
+        assert_eq!(second.next_action(None, start + RENEW_DEADLINE), ElectionAction::Wait);
+        assert_eq!(second.next_action(None, start + LEASE_DURATION), ElectionAction::Create);
+        // Its own, or one that was released, is created at once.
+        for holder in [Some("b"), None] {
+            let mut second = LeaseElection::new("b");
+            second.next_action(Some(&seen("1", holder)), start);
+            assert_eq!(second.next_action(None, start), ElectionAction::Create, "{holder:?}");
+        }
+    }
 }

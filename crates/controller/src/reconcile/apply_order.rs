@@ -52,4 +52,18 @@ mod tests {
     fn a_position_takes_four_bytes_at_most() {
         assert!(size_of::<ApplyOrder>() <= 4);
     }
+
+    /// Keys and policies come before what they protect, and a facade's routes are never without their Service.
+    #[test]
+    fn kinds_are_removed_in_the_reverse_order_of_applying() {
+        for class in [OwnerClass::Relationship, OwnerClass::Relay, OwnerClass::Service, OwnerClass::Facade] {
+            let applied = GeneratedKind::ALL.map(|kind| ApplyOrder::Apply(class, kind));
+            assert!(applied.is_sorted_by(|before, after| before < after), "{class:?}");
+            let removed = GeneratedKind::ALL.map(|kind| ApplyOrder::remove(class, kind));
+            assert!(removed.is_sorted_by(|before, after| before > after), "{class:?}");
+        }
+        let order = |kind| ApplyOrder::Apply(OwnerClass::Facade, kind);
+        assert!(order(GeneratedKind::Service) < order(GeneratedKind::VirtualService));
+        assert!(order(GeneratedKind::NetworkPolicy) < order(GeneratedKind::Deployment));
+    }
 }

@@ -126,3 +126,107 @@ fn removed_fields(live: &Value, desired: &Value) -> Option<Value> {
     }
     (!patch.is_empty()).then_some(Value::Object(patch))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RULE: GeneratedKind = GeneratedKind::DestinationRule;
+    const SERVICE: GeneratedKind = GeneratedKind::Service;
+
+    fn body(manifest: Value) -> DesiredObject {
+        DesiredObject { hash: manifest_hash(&manifest), manifest }
+    }
+
+    #[test]
+    fn each_patch_has_the_preconditions_of_its_write() {
+        let desired = body(json!({"metadata": {"name": "a"}, "spec": {"host": "a"}}));
+        let (uid, version) = (Uid::new(Some("u")), ResourceVersion::new("7"));
+        assert_eq!(desired.create_patch()["metadata"], json!({"name": "a", "resourceVersion": "1"}));
+        assert_eq!(desired.apply_patch(&uid)["metadata"], json!({"name": "a", "uid": "u"}));
+        let take_over = desired.take_over_patch(&uid, &version);
+        assert_eq!(take_over["metadata"], json!({"name": "a", "uid": "u", "resourceVersion": "7"}));
+        for patch in [desired.create_patch(), desired.apply_patch(&uid), take_over] {
+            assert_eq!(patch["spec"], desired.manifest["spec"]);
+        }
+    }
+
+    /// Istio's definitions have no defaults, so another client has added the field.
+    #[test]
+    fn an_added_field_is_a_difference_only_in_kinds_without_defaults() {
+        let (live, desired) = (json!({"spec": {"a": 1, "b": 2}}), json!({"spec": {"a": 1}}));
+        assert!(!matches_desired(RULE, &live, &desired));
+        assert!(matches_desired(SERVICE, &live, &desired));
+        let other = json!({"spec": {"a": 2, "b": 2}});
+        assert!(!matches_desired(SERVICE, &other, &desired));
+    }
+
+    #[test]
+    fn the_items_of_a_list_match_one_by_one() {
+        let ports = |ports: Value| json!({"spec": {"ports": ports}});
+        let desired = ports(json!([{"port": 80}, {"port": 81}]));
+        let defaults = ports(json!([{"port": 80, "protocol": "TCP"}, {"port": 81, "protocol": "TCP"}]));
+        assert!(matches_desired(SERVICE, &defaults, &desired));
+        for other in [
+            json!([{"port": 80}]),
+            json!([{"port": 81}, {"port": 80}]),
+            json!([{"port": 80}, {"port": 81}, {"port": 82}]),
+        ] {
+            assert!(!matches_desired(SERVICE, &ports(other.clone()), &desired), "{other}");
+        }
+    }
+
+    /// The API server leaves empty values out.
+    #[test]
+    fn an_empty_value_matches_a_missing_one() {
+        for empty in [json!(null), json!([]), json!({})] {
+            let desired = json!({"spec": {"a": empty}});
+            assert!(matches_desired(SERVICE, &json!({"spec": {}}), &desired), "{empty}");
+            assert!(!matches_desired(SERVICE, &json!({"spec": {"a": "x"}}), &desired), "{empty}");
+            assert!(matches_desired(RULE, &json!({}), &json!({"spec": empty})), "{empty}");
+        }
+        assert!(!matches_desired(SERVICE, &json!({}), &json!({"spec": {"a": 0}})));
+    }
+
+    #[test]
+    fn a_copy_may_lack_owner_references_but_no_label() {
+        let desired =
+            json!({"metadata": {"labels": {"a": "1"}, "ownerReferences": [{"uid": "u"}]}, "spec": {}});
+        let copy = json!({"metadata": {"labels": {"a": "1", "theirs": "1"}}, "spec": {}});
+        assert!(is_matching_copy(RULE, &copy, &desired));
+        assert!(!matches_desired(RULE, &copy, &desired));
+        let unlabelled = json!({"metadata": {"labels": {"theirs": "1"}}, "spec": {}});
+        assert!(!is_matching_copy(RULE, &unlabelled, &desired));
+    }
+
+    #[test]
+    fn the_status_and_the_version_of_an_object_are_not_compared() {
+        let live = json!({"metadata": {"uid": "u"}, "spec": {"a": 1}, "status": {"b": 1}});
+        let desired =
+            json!({"apiVersion": "v1", "kind": "X", "metadata": {}, "spec": {"a": 1}, "status": {}});
+        assert!(matches_desired(RULE, &live, &desired));
+    }
+
+    #[test]
+    fn the_removal_patch_removes_what_others_have_added_at_any_depth() {
+        let live = json!({
+            "metadata": {"uid": "u", "resourceVersion": "7", "labels": {"theirs": "1"}},
+            "spec": {"host": "other", "theirs": {"x": 1}, "tls": {"mode": "MUTUAL", "theirs": true}, "list": [1, 2]},
+        });
+        let desired = json!({"spec": {"host": "a", "tls": {"mode": "SIMPLE"}, "list": [1]}});
+        let expected = json!({
+            "metadata": {"uid": "u", "resourceVersion": "7"},
+            "spec": {"theirs": null, "tls": {"theirs": null}},
+        });
+        assert_eq!(removal_patch(RULE, &live, &desired), Some(expected));
+        assert_eq!(removal_patch(SERVICE, &live, &desired), None, "they may be defaults");
+        assert_eq!(removal_patch(RULE, &desired, &desired), None);
+    }
+
+    #[test]
+    fn the_hash_depends_on_the_content() {
+        let hash = |manifest: Value| body(manifest).hash;
+        assert_eq!(hash(json!({"spec": {"a": 1}})), hash(json!({"spec": {"a": 1}})));
+        assert_ne!(hash(json!({"spec": {"a": 1}})), hash(json!({"spec": {"a": "1"}})));
+    }
+}

@@ -182,6 +182,10 @@ fn describe_leftover(id: &ObjectId) -> String {
 
 #[cfg(test)]
 mod tests {
+    use emcee_core::key::ObjectKey;
+    use emcee_core::plan::GeneratedKind;
+    use serde_json::{Value, json};
+
     use super::*;
 
     #[test]
@@ -194,5 +198,106 @@ mod tests {
         assert_eq!(fault.retry_delay(3, 1.0), Duration::from_millis(1_250));
         let seconds = |attempts| WriteError::Foreign.retry_delay(attempts, 0.5).as_secs();
         assert_eq!([1, 2, 3, 4, 5, 6, 16, 17, u32::MAX].map(seconds), [2, 4, 8, 16, 32, 60, 60, 60, 60]);
+    }
+
+    fn gateway() -> ObjectId {
+        ObjectId { kind: GeneratedKind::Gateway, key: ObjectKey::new("shop", "g") }
+    }
+
+    fn from_status(code: u16, reason: &str, details: &Value) -> WriteError {
+        let status = json!({"metadata": {}, "message": "in other words", "reason": reason, "code": code,
+            "details": details});
+        WriteError::from_kube(&kube::Error::Api(serde_json::from_value(status).expect("a Status")))
+    }
+
+    #[test]
+    fn the_answer_of_the_api_server_decides_about_the_error() {
+        let words = || "in other words".to_owned();
+        let object = json!({"name": "g", "kind": "gateways"});
+        let namespace = json!({"name": "shop", "kind": "namespaces"});
+        let terminating = json!({"kind": "gateways", "causes": [{"reason": "NamespaceTerminating"}]});
+        assert_eq!(from_status(409, "AlreadyExists", &object), WriteError::Conflict);
+        assert_eq!(from_status(404, "NotFound", &object), WriteError::NotFound);
+        assert_eq!(from_status(404, "", &Value::Null), WriteError::UnknownKind);
+        assert_eq!(from_status(403, "Forbidden", &object), WriteError::Forbidden(words()));
+        assert_eq!(from_status(503, "", &Value::Null), WriteError::Transient(words()));
+        // The message names the namespace, and a permission would not help.
+        assert_eq!(from_status(404, "NotFound", &namespace), WriteError::Rejected(words()));
+        assert_eq!(from_status(403, "Forbidden", &terminating), WriteError::Rejected(words()));
+        // The message of a webhook does not say how it was denied.
+        for (code, reason) in [(500, "InternalError"), (403, "Forbidden"), (422, "Invalid")] {
+            let rejected = WriteError::Rejected(format!("in other words ({code})"));
+            assert_eq!(from_status(code, reason, &Value::Null), rejected);
+        }
+    }
+
+    #[test]
+    fn a_request_without_an_answer_is_repeated() {
+        let late = WriteError::from_kube(&kube::Error::Service("connection reset".into()));
+        assert!(
+            matches!(&late, WriteError::Transient(words) if words.contains("connection reset")),
+            "{late:?}"
+        );
+    }
+
+    #[test]
+    fn errors_that_pass_by_themselves_are_reported_at_the_fourth_failure() {
+        let words = String::new;
+        for fault in [
+            WriteError::Conflict,
+            WriteError::NotFound,
+            WriteError::OwnerMissing,
+            WriteError::Transient(words()),
+        ] {
+            assert!(!fault.is_reportable(3) && fault.is_reportable(4), "{fault:?}");
+            assert_eq!(fault.retry_delay(1, 0.5), Duration::from_millis(250), "{fault:?}");
+        }
+        for fault in [
+            WriteError::Foreign,
+            WriteError::UnknownKind,
+            WriteError::Forbidden(words()),
+            WriteError::Rejected(words()),
+        ] {
+            assert!(fault.is_reportable(1), "{fault:?}");
+            assert_eq!(fault.retry_delay(1, 0.5), Duration::from_secs(2), "{fault:?}");
+            assert_eq!(fault.retry_delay(u32::MAX, 1.0), Duration::from_secs(75), "{fault:?}");
+        }
+    }
+
+    #[test]
+    fn a_problem_has_the_reason_of_its_error_and_names_the_object() {
+        let words = || "in other words".to_owned();
+        for (fault, reason, hint) in [
+            (WriteError::Conflict, Reason::ApplyFailed, "keeps changing it"),
+            (WriteError::NotFound, Reason::ApplyFailed, "keeps deleting it"),
+            (WriteError::OwnerMissing, Reason::ApplyFailed, "its owner does not exist"),
+            (WriteError::Transient(words()), Reason::ApplyFailed, "in other words (retrying)"),
+            (WriteError::Rejected(words()), Reason::ApplyFailed, "in other words"),
+            (WriteError::Foreign, Reason::Conflict, "rename or delete it"),
+            (
+                WriteError::UnknownKind,
+                Reason::KindMissing,
+                "networking.istio.io/v1 Gateway (install its CRD)",
+            ),
+            (WriteError::Forbidden(words()), Reason::Forbidden, "emcee manifests rbac"),
+        ] {
+            let problem = fault.to_problem(&gateway(), true);
+            assert_eq!(problem.reason, reason, "{fault:?}");
+            assert!(problem.message.starts_with("Gateway shop/g"), "{problem}");
+            assert!(problem.message.contains(hint) && !problem.message.contains("no longer"), "{problem}");
+            let leftover = fault.to_problem(&gateway(), false);
+            assert!(leftover.message.starts_with("Gateway shop/g is no longer wanted"), "{leftover}");
+        }
+    }
+
+    /// The command must name the field manager that owns the object afterwards.
+    #[test]
+    fn an_object_is_handed_over_to_the_manager_of_its_kind() {
+        let hint = |kind| hand_over_hint(&ObjectId { kind, key: ObjectKey::new("shop", "g") });
+        let role = hint(GeneratedKind::Role);
+        assert!(role.contains("-n shop get roles.rbac.authorization.k8s.io g -o yaml"), "{role}");
+        assert!(role.contains("--field-manager emcee -f"), "{role}");
+        assert!(hint(GeneratedKind::Secret).contains("get secrets g "));
+        assert!(hint(GeneratedKind::ServiceBinding).contains("--field-manager emcee-automatic -f"));
     }
 }

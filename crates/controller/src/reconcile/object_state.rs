@@ -11,6 +11,9 @@ use emcee_core::uid::Uid;
 use super::error::{WriteError, copy_problem, finalizer_problem};
 use crate::object::{LiveObject, ObjectId, ObjectOrigin, OwnerLabels, RelistScope, ResourceVersion};
 
+#[cfg(test)]
+mod tests;
+
 /// State of one object. Holds hashes of its content, not the content itself.
 #[derive(Debug, Default)]
 pub(super) struct ObjectState {
@@ -321,111 +324,5 @@ impl ObjectTable {
                 self.leftovers.remove(&owner);
             }
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use emcee_core::key::ObjectKey;
-    use emcee_core::plan::GeneratedKind;
-    use serde_json::json;
-
-    use super::*;
-
-    fn rule(name: &str) -> ObjectId {
-        ObjectId { kind: GeneratedKind::DestinationRule, key: ObjectKey::new("bank", name) }
-    }
-
-    /// Returns an object of binding bank/details that Emcee has applied.
-    fn applied(name: &str) -> LiveObject {
-        let details = Unit::ServiceBinding(ObjectKey::new("bank", "details"));
-        LiveObject {
-            id: rule(name),
-            uid: Uid::new(Some("1")),
-            version: ResourceVersion::new("1"),
-            applied_fields: Some(json!({})),
-            taken_over_by_user: false,
-            deleting: false,
-            owner: OwnerLabels::of_unit(&details),
-            body: json!({}),
-        }
-    }
-
-    fn details() -> Arc<Unit> {
-        Arc::new(Unit::ServiceBinding(ObjectKey::new("bank", "details")))
-    }
-
-    fn hash(number: u64) -> NonZeroU64 {
-        NonZeroU64::new(number).expect("not 0")
-    }
-
-    #[test]
-    fn an_object_that_a_relist_does_not_contain_needs_a_get() {
-        let mut table = ObjectTable::default();
-        for name in ["listed", "unlisted"] {
-            table.update(&rule(name), |entry| {
-                entry.set_desired(&details(), hash(1));
-                entry.record_live(&applied(name), Some(hash(1)));
-            });
-        }
-        // An object that does not exist is not part of any list.
-        table.update(&rule("missing"), |entry| entry.set_desired(&details(), hash(1)));
-        let list = RelistScope { kind: GeneratedKind::DestinationRule, namespace: None };
-        table.begin_relist(&list);
-        table.confirm_listed(&rule("listed"));
-        assert_eq!(table.end_relist(&list), [rule("unlisted")]);
-        let next = |name| table.get(&rule(name)).and_then(ObjectState::next_action);
-        assert_eq!((next("listed"), next("unlisted")), (None, Some(ObjectAction::Get)));
-        assert_eq!(next("missing"), Some(ObjectAction::Create));
-        table.begin_relist(&list);
-        table.confirm_listed(&rule("unlisted"));
-        table.confirm_listed(&rule("listed"));
-        assert_eq!(table.end_relist(&list), []);
-    }
-
-    #[test]
-    fn an_object_is_deleted_once_and_reported_while_finalizers_block_it() {
-        let mut state = ObjectState::default();
-        state.set_desired(&details(), hash(1));
-        state.record_live(&applied("rule"), Some(hash(1)));
-        state.clear_desired();
-        assert_eq!(state.next_action(), Some(ObjectAction::Delete));
-        for (deletion, is_reported) in [(Deletion::Requested, false), (Deletion::BlockedByFinalizer, true)] {
-            state.observed.as_mut().expect("it exists").deletion = deletion;
-            assert_eq!(state.next_action(), None);
-            assert_eq!(state.status_problem(&rule("rule")).is_some(), is_reported);
-        }
-    }
-
-    #[test]
-    fn an_object_that_disappears_during_a_write_is_remembered_until_its_outcome() {
-        let (mut table, id) = (ObjectTable::default(), rule("rule"));
-        table.update(&id, |entry| {
-            entry.record_live(&applied("rule"), None);
-            entry.activity = WriteActivity::InFlight;
-        });
-        table.update(&id, ObjectState::record_absence);
-        assert!(table.get(&id).is_some_and(ObjectState::is_in_flight));
-        table.update(&id, |entry| entry.activity = WriteActivity::Idle);
-        assert!(table.get(&id).is_none());
-    }
-
-    #[test]
-    fn other_content_is_written_without_a_delay() {
-        let mut state = ObjectState::default();
-        state.set_desired(&details(), hash(1));
-        state.activity = WriteActivity::BackingOff;
-        state.set_desired(&details(), hash(1));
-        assert!(!state.is_ready());
-        state.set_desired(&details(), hash(2));
-        assert!(state.is_ready());
-    }
-
-    /// There is one for each object in the cluster. Before a part of it becomes larger, measure what a large mesh
-    /// needs.
-    #[test]
-    fn the_state_of_an_object_stays_small() {
-        assert_eq!(size_of::<ObservedObject>(), 56);
-        assert_eq!(size_of::<ObjectState>(), 104);
     }
 }

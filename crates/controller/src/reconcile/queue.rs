@@ -125,4 +125,28 @@ mod tests {
         assert!([queue.next_item(), queue.next_item()].iter().flatten().any(|(_, item)| *item == -1));
         assert_eq!(queue.waiting_items(), 998);
     }
+
+    #[test]
+    fn a_batch_without_items_is_not_kept() {
+        let mut queue: BatchQueue<u8, char> = BatchQueue::default();
+        queue.push_batch([]);
+        assert!(queue.batches.is_empty() && queue.next_item().is_none());
+    }
+
+    #[test]
+    fn a_later_phase_of_one_batch_does_not_delay_another_batch() {
+        let mut queue = BatchQueue::default();
+        queue.push_batch([(1, 'a'), (2, 'b')]);
+        let (first, a) = queue.next_item().expect("a");
+        queue.push_batch([(9, 'z')]);
+        let (other, z) = queue.next_item().expect("z");
+        assert_eq!((a, z, queue.waiting_items()), ('a', 'z', 1));
+        assert_ne!(first, other);
+        assert!(queue.next_item().is_none(), "a is not done");
+        // Done twice is done once.
+        queue.finish_item(other);
+        queue.finish_item(other);
+        queue.finish_item(first);
+        assert_eq!(queue.next_item(), Some((first, 'b')));
+    }
 }

@@ -1,15 +1,17 @@
 //! A snapshot reports what a controller does afterwards.
 
 use emcee_core::diff::find_drift;
+use emcee_core::inputs::InputChange;
 use emcee_core::key::ObjectKey;
 use emcee_core::plan::GeneratedKind;
-use emcee_testkit::apiserver::{Fault, Verb};
-use kube::api::{Patch, PatchParams};
+use emcee_core::translate::Unit;
+use emcee_testkit::apiserver::{Fault, ServerState, Verb};
+use kube::api::{DeleteParams, Patch, PatchParams};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::world::{BINDINGS, EXPOSITIONS, FEDS, World, binding_of, exposing, options, plural};
+use super::world::{BINDINGS, EXPOSITIONS, FEDS, World, binding_of, condition, exposing, options, plural};
 use crate::reconcile::matches_desired;
 use crate::watch::SYNC_TIMEOUT;
 use crate::{ClusterSnapshot, DriftAction, FIELD_MANAGER};
@@ -228,6 +230,80 @@ async fn a_kind_that_is_forbidden_is_reported_at_once() {
     let words = error.to_string();
     assert!(words.contains("watch of ServiceBinding: ") && words.contains("(403)"), "{words}");
     assert!(began.elapsed() < SYNC_TIMEOUT, "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn one_denied_kind_is_named_alone() {
+    let world = World::new();
+    world.server.inject(Fault::code(403).verb(Verb::List).plural("services").times(usize::MAX));
+    let error =
+        ClusterSnapshot::capture(world.server.client(), &options()).await.err().expect("it is denied");
+    let denied = "the cluster cannot be read: watch of Service: is forbidden: the user cannot do this (403)";
+    assert_eq!(error.to_string(), denied);
+}
+
+#[tokio::test]
+async fn a_name_that_cannot_be_checked_fails_the_comparison() {
+    let world = World::new();
+    world.put(BINDINGS, binding_of("bank", "details", "green"));
+    let snapshot = capture_world(&world).await;
+    let rules = plural(GeneratedKind::DestinationRule);
+    world.server.inject(Fault::code(500).verb(Verb::Get).plural(&rules).times(usize::MAX));
+    let error = snapshot.find_drift().await.expect_err("it is not known whether the name is taken");
+    assert!(error.to_string().starts_with("DestinationRule bank/"), "{error}");
+}
+
+#[tokio::test]
+async fn an_object_that_is_being_deleted_needs_nothing_more() {
+    let world = settled_world().await;
+    let key = world.first_key(&plural(GeneratedKind::VirtualService));
+    let keep = json!({"metadata": {"finalizers": ["example.com/theirs"]}});
+    world.kubectl_edit(&key.plural, &key.namespace, &key.name, &keep).await;
+    world.server.delete(BINDINGS, "bank", "details");
+    let is_reported = |found: &[(GeneratedKind, ObjectKey, DriftAction)]| {
+        found.iter().any(|(kind, it, _)| *kind == GeneratedKind::VirtualService && *it.name == *key.name)
+    };
+    assert!(is_reported(&drift_actions(&world).await), "no resource asks for it");
+    let object = world.server.get(&key.plural, &key.namespace, &key.name).expect("it is there");
+    let api = world.api(&key.plural, &key.namespace, object);
+    api.delete(&key.name, &DeleteParams::default()).await.expect("it is accepted");
+    assert!(world.server.get(&key.plural, &key.namespace, &key.name).is_some(), "the finalizer keeps it");
+    assert!(!is_reported(&drift_actions(&world).await));
+}
+
+#[tokio::test]
+async fn what_others_wrote_and_nothing_asks_for_is_left_alone() {
+    let world = settled_world().await;
+    let facade = world.server.get("services", "bank", "details-there").expect("a facade");
+    let labels = &facade["metadata"]["labels"];
+    let service = |name: &str, spec: &Value| {
+        json!({"apiVersion": "v1", "kind": "Service", "spec": spec,
+            "metadata": {"name": name, "namespace": "bank", "labels": labels}})
+    };
+    world.put("services", service("copy", &json!({})));
+    world.put("services", service("taken", &json!({"selector": {"app": "mine"}})));
+    let found = drift_actions(&world).await;
+    let [(GeneratedKind::Service, key, DriftAction::Leave(differences, hint))] = found.as_slice() else {
+        panic!("{found:#?}")
+    };
+    assert_eq!((&*key.name, differences.len()), ("copy", 0));
+    assert!(hint.contains("kubectl -n bank get services copy"), "{hint}");
+}
+
+#[tokio::test]
+async fn changes_of_a_snapshot_do_not_reach_the_cluster() {
+    let world = settled_world().await;
+    let mut snapshot = capture_world(&world).await;
+    let unit = Unit::ServiceBinding(ObjectKey::new("bank", "details"));
+    let status = snapshot.status(&unit).expect("it has a status");
+    assert_eq!(condition(&json!({"status": status}), "Programmed")["status"], "True");
+    let writes = world.server.read_state(ServerState::writes);
+    snapshot.update(vec![InputChange::Binding(ObjectKey::new("bank", "details"), None)]);
+    let drift = snapshot.find_drift().await.expect("it can be read");
+    let facade = drift.iter().find(|it| &*it.key.name == "details-there").expect("the facade goes");
+    assert_eq!(facade.action, DriftAction::Remove);
+    assert_eq!(world.server.read_state(ServerState::writes), writes);
+    assert_eq!(drift_actions(&world).await, [], "the cluster is as before");
 }
 
 fn any_json() -> impl Strategy<Value = Value> {

@@ -215,3 +215,154 @@ async fn a_shared_facade_stays_for_the_other_relationship() {
     );
     assert!(!kept.objects().iter().any(|object| object.to_string() == "Service bank/details-there"));
 }
+
+/// Returns the number of changes and deletions. Events may still be created.
+fn count_writes(world: &World) -> usize {
+    world.server.read_state(|state| state.count(Verb::Patch) + state.count(Verb::Delete))
+}
+
+#[tokio::test]
+async fn an_empty_cluster_has_nothing_to_remove() {
+    let world = World::new();
+    let plan = prepare(&world, &UninstallExtent::All).await;
+    assert!(plan.is_empty() && plan.objects().is_empty() && plan.finalizer_holders().is_empty());
+    assert_eq!(plan.execute(PATIENCE, &mut |event| panic!("{event:?}")).await, []);
+}
+
+#[tokio::test]
+async fn kinds_that_are_not_installed_are_skipped() {
+    let world = settled_world().await;
+    for plural in [FEDS, EXPOSITIONS, &plural(GeneratedKind::Gateway), &plural(GeneratedKind::VirtualService)]
+    {
+        world.server.uninstall(plural);
+    }
+    let (_, left) = uninstall(&world, &UninstallExtent::All, PATIENCE).await;
+    assert_eq!((left, managed_objects(&world), finalizer_holders(&world)), (vec![], vec![], vec![]));
+}
+
+#[tokio::test]
+async fn a_kind_that_cannot_be_read_fails_before_anything_is_removed() {
+    let generated = plural(GeneratedKind::Role);
+    for (unreadable, message) in [
+        (FEDS, "MeshFedConfig cannot be read"),
+        (
+            &*generated,
+            "the cluster cannot be read: watch of Role: is forbidden: the user cannot do this (403)",
+        ),
+    ] {
+        let world = settled_world().await;
+        let before = count_writes(&world);
+        world.server.inject(Fault::code(403).verb(Verb::List).plural(unreadable).times(usize::MAX));
+        let error = Uninstall::prepare(world.server.client(), &options(), &UninstallExtent::All).await.err();
+        assert_eq!(error.map(|error| error.to_string()).as_deref(), Some(message));
+        assert_eq!(count_writes(&world), before);
+    }
+}
+
+#[tokio::test]
+async fn an_object_that_was_recreated_meanwhile_stays() {
+    let world = settled_world().await;
+    let plan = prepare(&world, &UninstallExtent::All).await;
+    world.server.delete("services", "bank", "details-there");
+    let theirs = json!({"apiVersion": "v1", "kind": "Service", "spec": {},
+        "metadata": {"name": "details-there", "namespace": "bank"}});
+    let theirs = world.put("services", theirs);
+    assert_eq!(plan.execute(PATIENCE, &mut |_| {}).await, []);
+    assert_eq!(world.server.get("services", "bank", "details-there"), Some(theirs));
+    assert_eq!(managed_objects(&world), [""; 0]);
+}
+
+#[tokio::test]
+async fn an_object_that_a_user_takes_over_meanwhile_is_reported() {
+    let world = settled_world().await;
+    let plan = prepare(&world, &UninstallExtent::All).await;
+    let selector = json!({"spec": {"selector": {"app": "mine"}}});
+    world.kubectl_edit("services", "bank", "details-there", &selector).await;
+    let left = plan.execute(PATIENCE, &mut |_| {}).await;
+    let [left] = left.as_slice() else { panic!("{left:#?}") };
+    assert_eq!(left.object.to_string(), "Service bank/details-there");
+    assert_eq!(left.reason, "was taken over by a user in the meantime");
+    assert_eq!(managed_objects(&world), ["services bank/details-there"]);
+}
+
+#[tokio::test]
+async fn an_object_that_changes_meanwhile_and_stays_emcees_is_removed() {
+    let world = settled_world().await;
+    let plan = prepare(&world, &UninstallExtent::All).await;
+    let label = json!({"metadata": {"labels": {"theirs": "1"}}});
+    world.kubectl_edit("services", "bank", "details-there", &label).await;
+    assert_eq!(plan.execute(PATIENCE, &mut |_| {}).await, []);
+    assert_eq!(managed_objects(&world), [""; 0]);
+}
+
+#[tokio::test]
+async fn an_object_that_keeps_changing_is_given_up_and_others_are_removed() {
+    let world = settled_world().await;
+    let fault = || Fault::code(409).verb(Verb::Delete).plural("services").name("details-there");
+    world.server.inject(fault().times(usize::MAX));
+    let before = world.server.read_state(|state| state.log().len());
+    let (_, left) = uninstall(&world, &UninstallExtent::All, PATIENCE).await;
+    let [left] = left.as_slice() else { panic!("{left:#?}") };
+    assert_eq!((left.object.kind, left.reason.as_str()), ("Service", "another client keeps changing it"));
+    assert_eq!(managed_objects(&world), ["services bank/details-there"]);
+    let attempts = world.server.read_state(|state| {
+        let deletions = state.log()[before..].iter().filter(|logged| logged.verb == Verb::Delete);
+        deletions.filter(|logged| logged.path.ends_with("/services/details-there")).count()
+    });
+    assert_eq!(attempts, 5);
+}
+
+#[tokio::test]
+async fn an_object_that_cannot_be_judged_again_stays() {
+    let world = settled_world().await;
+    world.server.inject(Fault::code(409).verb(Verb::Delete).plural("services").name("details-there"));
+    world.server.inject(Fault::code(500).verb(Verb::Get).plural("services").name("details-there"));
+    let (_, left) = uninstall(&world, &UninstallExtent::All, PATIENCE).await;
+    let [left] = left.as_slice() else { panic!("{left:#?}") };
+    assert_eq!(left.reason, "etcdserver: request timed out (500)");
+    assert_eq!(managed_objects(&world), ["services bank/details-there"]);
+}
+
+/// An outage is no proof that an object is gone. Its finalizer would be the last trace of it.
+#[tokio::test]
+async fn an_object_that_cannot_be_checked_counts_as_left() {
+    let world = settled_world().await;
+    let rules = plural(GeneratedKind::DestinationRule);
+    world.server.inject(Fault::code(500).verb(Verb::Get).plural(&rules).times(usize::MAX));
+    let (_, left) = uninstall(&world, &UninstallExtent::All, Duration::ZERO).await;
+    assert!(left.iter().any(|it| it.object.kind == "DestinationRule"), "{left:#?}");
+    let binding = left.iter().find(|it| it.object.kind == "ServiceBinding").expect("its owner is reported");
+    assert!(binding.reason.starts_with("keeps its finalizer"), "{}", binding.reason);
+    assert_eq!(finalizer_holders(&world), ["bank/details"]);
+}
+
+#[tokio::test]
+async fn a_finalizer_that_cannot_be_removed_is_reported() {
+    for (code, reason) in
+        [(409, "another client keeps changing it"), (403, "is forbidden: the user cannot do this (403)")]
+    {
+        let world = settled_world().await;
+        let holders = finalizer_holders(&world).len();
+        world.server.inject(Fault::code(code).verb(Verb::Patch).plural(BINDINGS).times(usize::MAX));
+        let (done, left) = uninstall(&world, &UninstallExtent::All, PATIENCE).await;
+        let [left] = left.as_slice() else { panic!("{left:#?}") };
+        assert_eq!(
+            (left.object.to_string().as_str(), left.reason.as_str()),
+            ("ServiceBinding bank/details", reason)
+        );
+        let removed =
+            done.iter().filter(|event| matches!(event, UninstallEvent::FinalizerRemoved(_))).count();
+        assert_eq!((removed, finalizer_holders(&world)), (holders - 1, vec!["bank/details".to_owned()]));
+        assert_eq!(managed_objects(&world), [""; 0], "objects do not wait for finalizers of their owners");
+    }
+}
+
+#[tokio::test]
+async fn a_resource_that_is_gone_meanwhile_has_no_finalizer_to_remove() {
+    let world = settled_world().await;
+    let plan = prepare(&world, &UninstallExtent::All).await;
+    assert!(plan.finalizer_holders().iter().any(|it| it.to_string() == "ServiceBinding bank/details"));
+    world.server.delete(BINDINGS, "bank", "details");
+    assert_eq!(plan.execute(PATIENCE, &mut |_| {}).await, []);
+    assert_eq!(world.server.get(BINDINGS, "bank", "details"), None);
+}

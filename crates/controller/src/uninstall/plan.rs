@@ -266,3 +266,164 @@ impl<'r> RemovalScope<'r> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use emcee_testkit::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// Returns an object of an owner, as Emcee has applied it for the MeshFedConfig `fed` in its own namespace.
+    fn object(kind: GeneratedKind, name: &str, owner: (&str, &str, &str), fed: &str) -> LiveObject {
+        let mut labels = json!({(labels::MANAGED_BY): labels::MANAGED_BY_EMCEE, (labels::OWNER_KIND): owner.0,
+            (labels::OWNER_NAMESPACE): owner.1, (labels::OWNER_NAME): owner.2});
+        if !fed.is_empty() {
+            labels[labels::MESH_FED_CONFIG] = format!("{fed}.{fed}").into();
+        }
+        let text = |name: &str| labels[name].as_str().unwrap_or_default();
+        let pairs =
+            [labels::OWNER_KIND, labels::OWNER_NAMESPACE, labels::OWNER_NAME].map(|name| (name, text(name)));
+        LiveObject {
+            id: ObjectId { kind, key: ObjectKey::new("shop", name) },
+            uid: Uid::new(Some(name)),
+            version: ResourceVersion::new("1"),
+            applied_fields: Some(json!({})),
+            taken_over_by_user: false,
+            deleting: false,
+            owner: OwnerLabels::from_labels(pairs.into_iter()),
+            body: json!({"metadata": {"labels": labels}}),
+        }
+    }
+
+    fn resource(kind: UserKind, object: Value, finalizers: &[&str]) -> UninstallResource {
+        let mut object = object;
+        object["metadata"]["finalizers"] = json!(finalizers);
+        UninstallResource::from_object(kind, &serde_json::from_value(object).expect("an object"))
+    }
+
+    fn relationship(name: &str) -> UninstallExtent {
+        UninstallExtent::Relationship(ObjectKey::new(name, name))
+    }
+
+    fn removed_names(plan: &UninstallPlan) -> Vec<String> {
+        plan.phases.values().flatten().map(|target| target.id.key.name.to_string()).collect()
+    }
+
+    fn holders(plan: &UninstallPlan) -> Vec<String> {
+        plan.finalizer_holders.iter().map(|holder| holder.object_ref().to_string()).collect()
+    }
+
+    const EXPOSITION: (&str, &str, &str) = ("ServiceExposition", "shop", "reviews");
+    const FACADE: (&str, &str, &str) = ("Facade", "shop", "details");
+
+    #[test]
+    fn targets_are_removed_by_phase_and_then_by_name() {
+        let objects = vec![
+            object(GeneratedKind::ServiceEntry, "b", EXPOSITION, "blue"),
+            object(GeneratedKind::ServiceAccount, "account", ("MeshFedConfig", "blue", "blue"), "blue"),
+            object(GeneratedKind::ServiceEntry, "a", EXPOSITION, "blue"),
+            object(GeneratedKind::Service, "facade", FACADE, ""),
+            object(GeneratedKind::Gateway, "gateway", EXPOSITION, "blue"),
+        ];
+        let plan = build_plan(&UninstallExtent::All, objects, &[]);
+        assert_eq!(removed_names(&plan), ["facade", "gateway", "a", "b", "account"]);
+        assert_eq!(plan.phases.len(), 4, "objects of one kind and class are removed together");
+        assert_eq!(plan.kept, []);
+    }
+
+    #[test]
+    fn an_object_that_lacks_an_owner_label_is_kept() {
+        for missing in [labels::OWNER_KIND, labels::OWNER_NAMESPACE, labels::OWNER_NAME, labels::MANAGED_BY] {
+            let mut live = object(GeneratedKind::Gateway, "gateway", EXPOSITION, "blue");
+            live.body["metadata"]["labels"][missing] = Value::Null;
+            let plan = build_plan(&UninstallExtent::All, vec![live], &[]);
+            assert_eq!(removed_names(&plan), [""; 0], "{missing}");
+            let [kept] = plan.kept.as_slice() else { panic!("{missing}: {:?}", plan.kept) };
+            assert_eq!(kept.object.to_string(), "Gateway shop/gateway");
+        }
+    }
+
+    #[test]
+    fn kept_objects_are_sorted_and_say_who_wrote_them() {
+        let copy = |name| LiveObject {
+            applied_fields: None,
+            ..object(GeneratedKind::Service, name, EXPOSITION, "blue")
+        };
+        let taken =
+            LiveObject { taken_over_by_user: true, ..object(GeneratedKind::Service, "b", FACADE, "") };
+        let plan = build_plan(&UninstallExtent::All, vec![copy("c"), taken, copy("a")], &[]);
+        let kept: Vec<_> = plan.kept.iter().map(|it| (&*it.object.key.name, it.reason.as_str())).collect();
+        assert_eq!(kept.iter().map(|(name, _)| *name).collect::<Vec<_>>(), ["a", "b", "c"]);
+        assert_eq!(kept[1].1, "was taken over by a user");
+        assert!(kept[0].1.contains("another field manager wrote it"), "{}", kept[0].1);
+    }
+
+    #[test]
+    fn a_relationship_without_its_config_is_removed_by_labels() {
+        let objects = vec![
+            object(GeneratedKind::Gateway, "of-blue", EXPOSITION, "blue"),
+            object(GeneratedKind::Gateway, "of-red", ("ServiceExposition", "shop", "other"), "red"),
+        ];
+        let exposition = |name| exposition("shop", name).port(80).fed("blue").build();
+        let resources = [
+            resource(UserKind::ServiceExposition, exposition("reviews"), &[FINALIZER]),
+            resource(UserKind::ServiceExposition, exposition("other"), &[FINALIZER]),
+        ];
+        let plan = build_plan(&relationship("blue"), objects, &resources);
+        assert_eq!(removed_names(&plan), ["of-blue"]);
+        assert_eq!(holders(&plan), ["ServiceExposition shop/reviews"]);
+    }
+
+    /// Nothing else would remove its other objects.
+    #[test]
+    fn an_owner_with_objects_of_another_relationship_keeps_its_finalizer() {
+        let exposition = exposition("shop", "reviews").port(80).fed("blue").build();
+        let resources = [
+            resource(UserKind::MeshFedConfig, flat("blue").build(), &[FINALIZER]),
+            resource(UserKind::ServiceExposition, exposition, &[FINALIZER]),
+        ];
+        let of_blue = || object(GeneratedKind::Gateway, "of-blue", EXPOSITION, "blue");
+        let plan = build_plan(&relationship("blue"), vec![of_blue()], &resources);
+        assert_eq!(holders(&plan), ["MeshFedConfig blue/blue", "ServiceExposition shop/reviews"]);
+        let of_red = object(GeneratedKind::Gateway, "of-red", EXPOSITION, "red");
+        let plan = build_plan(&relationship("blue"), vec![of_blue(), of_red], &resources);
+        assert_eq!(
+            (removed_names(&plan), holders(&plan)),
+            (vec!["of-blue".into()], vec!["MeshFedConfig blue/blue".into()])
+        );
+    }
+
+    #[test]
+    fn a_facade_without_bindings_is_no_part_of_a_relationship() {
+        let facade = || vec![object(GeneratedKind::Service, "details", FACADE, "")];
+        let plan = build_plan(&relationship("blue"), facade(), &[]);
+        assert_eq!((removed_names(&plan).len(), plan.kept.len()), (0, 0));
+        assert_eq!(removed_names(&build_plan(&UninstallExtent::All, facade(), &[])), ["details"]);
+    }
+
+    #[test]
+    fn an_invalid_resource_loses_its_finalizer_and_others_keep_theirs() {
+        let invalid = json!({"apiVersion": "mm.ibm.istio.io/v1", "kind": "ServiceBinding", "spec": 7,
+            "metadata": {"name": "broken", "namespace": "shop"}});
+        let resources = [
+            resource(UserKind::ServiceBinding, invalid, &[FINALIZER, "example.com/theirs"]),
+            resource(UserKind::ServiceBinding, binding("shop", "a").build(), &["example.com/theirs"]),
+            resource(UserKind::ServiceBinding, binding("shop", "b").build(), &[]),
+        ];
+        let plan = build_plan(&UninstallExtent::All, Vec::new(), &resources);
+        assert_eq!(holders(&plan), ["ServiceBinding shop/broken"]);
+    }
+
+    /// Such an object goes only after it has lost the finalizer.
+    #[test]
+    fn a_generated_resource_with_the_finalizer_is_a_holder_itself() {
+        let imported = object(GeneratedKind::ServiceBinding, "a", ("MeshFedConfig", "blue", "blue"), "blue");
+        let other = object(GeneratedKind::ServiceBinding, "b", ("MeshFedConfig", "blue", "blue"), "blue");
+        let resources = [resource(UserKind::ServiceBinding, binding("shop", "a").build(), &[FINALIZER])];
+        let plan = build_plan(&UninstallExtent::All, vec![imported, other], &resources);
+        let targets = plan.phases.values().flatten();
+        let found: Vec<_> = targets.map(|target| plan.is_finalizer_holder(target)).collect();
+        assert_eq!(found, [true, false]);
+    }
+}

@@ -168,4 +168,26 @@ mod tests {
             assert_eq!(why, "in other words (403)");
         }
     }
+
+    /// Only a list shows which objects exist.
+    #[test]
+    fn an_unknown_kind_counts_as_listed_only_if_the_list_failed() {
+        let status = || Status::failure("in other words", "").with_code(404).boxed();
+        for error in [
+            watcher::Error::WatchStartFailed(kube::Error::Api(status())),
+            watcher::Error::WatchFailed(kube::Error::Api(status())),
+            watcher::Error::WatchError(status()),
+        ] {
+            let WatchEventKind::Failed(why) = failure_event(&error, true) else { panic!("{error:?}") };
+            assert_eq!(why, "in other words (404)");
+        }
+    }
+
+    #[test]
+    fn a_failure_without_a_status_is_reported_with_its_own_message() {
+        let WatchEventKind::Failed(why) = failure_event(&watcher::Error::NoResourceVersion, true) else {
+            panic!("nothing was listed")
+        };
+        assert!(why.contains("resourceVersion"), "{why}");
+    }
 }

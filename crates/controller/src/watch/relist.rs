@@ -94,3 +94,103 @@ fn parse_key(place: &str) -> ObjectKey {
     let (namespace, name) = place.split_once('/').unwrap_or_default();
     ObjectKey::new(namespace, name)
 }
+
+#[cfg(test)]
+mod tests {
+    use emcee_core::inputs::InputChange;
+    use emcee_core::plan::GeneratedKind;
+
+    use super::*;
+
+    fn key(name: &str) -> ObjectKey {
+        ObjectKey::new("shop", name)
+    }
+
+    /// Ends a list. Returns the objects that are reported as gone.
+    fn end_list(tracker: &mut RelistTracker) -> Vec<String> {
+        let updates =
+            tracker.end_relist(|key| Some(WatchUpdate::Input(InputChange::Service(key.clone(), None))));
+        let gone = updates.into_iter().map(|update| match update {
+            WatchUpdate::Input(InputChange::Service(key, None)) => key.to_string(),
+            update => panic!("{update:?}"),
+        });
+        let mut gone: Vec<_> = gone.collect();
+        gone.sort();
+        gone
+    }
+
+    fn tracker_with(names: &[&str]) -> RelistTracker {
+        let mut tracker = RelistTracker::tracking();
+        for name in names {
+            tracker.record_object(&key(name), true);
+        }
+        tracker
+    }
+
+    #[test]
+    fn objects_that_a_list_does_not_contain_are_gone_once() {
+        let mut tracker = tracker_with(&["a", "b", "c"]);
+        assert!(tracker.begin_relist().is_none());
+        tracker.record_object(&key("b"), true);
+        assert_eq!(end_list(&mut tracker), ["shop/a", "shop/c"]);
+        tracker.begin_relist();
+        tracker.record_object(&key("b"), true);
+        assert_eq!(end_list(&mut tracker), [""; 0]);
+    }
+
+    #[test]
+    fn a_list_that_fails_implies_nothing() {
+        let mut tracker = tracker_with(&["a", "b"]);
+        tracker.begin_relist();
+        tracker.record_object(&key("a"), true);
+        // It fails here, and starts again.
+        tracker.begin_relist();
+        tracker.record_object(&key("b"), true);
+        assert_eq!(end_list(&mut tracker), ["shop/a"]);
+    }
+
+    #[test]
+    fn a_deleted_object_is_not_reported_again_by_a_list() {
+        let mut tracker = tracker_with(&["a", "b"]);
+        tracker.record_deletion(&key("a"));
+        tracker.begin_relist();
+        assert_eq!(end_list(&mut tracker), ["shop/b"]);
+        assert!(tracker.is_empty());
+    }
+
+    #[test]
+    fn an_ignored_object_is_never_reported_as_gone() {
+        let mut tracker = RelistTracker::tracking();
+        tracker.record_object(&key("ignored"), false);
+        assert!(tracker.is_empty());
+        tracker.begin_relist();
+        assert_eq!(end_list(&mut tracker), [""; 0]);
+    }
+
+    #[test]
+    fn an_object_without_a_namespace_keeps_its_name() {
+        let mut tracker = RelistTracker::tracking();
+        tracker.record_object(&ObjectKey::new("", "node-1"), true);
+        tracker.begin_relist();
+        assert_eq!(end_list(&mut tracker), ["node-1"]);
+    }
+
+    #[test]
+    fn a_delegating_tracker_reports_the_start_and_the_end_of_each_list() {
+        let list = RelistScope { kind: GeneratedKind::Gateway, namespace: Some("shop".into()) };
+        let mut tracker = RelistTracker::delegating(list.clone());
+        assert!(tracker.is_empty());
+        for _ in 0..2 {
+            let Some(WatchUpdate::RelistStarted(started)) = tracker.begin_relist() else {
+                panic!("the receiver has to know")
+            };
+            let ended = tracker.end_relist(|key| panic!("the receiver tracks {key}"));
+            let [WatchUpdate::RelistDone(done)] = ended.as_slice() else { panic!("{ended:?}") };
+            assert_eq!((&started, done), (&list, &list));
+            tracker.record_object(&key("a"), true);
+        }
+        // What the receiver knows may still depend on the objects.
+        tracker.record_deletion(&key("a"));
+        assert!(!tracker.is_empty());
+    }
+}
