@@ -128,6 +128,24 @@ async fn an_object_that_is_gone_after_410_is_reported_before_the_list_is_complet
     assert_eq!(last, Some(&("shop/reviews".into(), false)));
 }
 
+/// The user gives a rule Emcee's label, or Emcee restores the label of its own rule: then it is not the
+/// user's any more.
+#[tokio::test(start_paused = true)]
+async fn a_destination_rule_that_gets_the_label_of_emcee_is_gone() {
+    let world = World::new();
+    let rule = destination_rule("shop", "rule").host("reviews");
+    world.put(RULES, rule.clone().build());
+    let mut watching = Watching::start(&world, &options(), WatchSet::for_inputs);
+    assert_eq!(watching.find(rule_change).await, ("shop/rule".into(), true));
+    world.put(RULES, rule.clone().label("app.kubernetes.io/managed-by", "emcee").build());
+    // The next update about rules must not be that of the other rule.
+    world.put(RULES, destination_rule("shop", "other").host("ratings").build());
+    assert_eq!(watching.find(rule_change).await, ("shop/rule".into(), false));
+    assert_eq!(watching.find(rule_change).await, ("shop/other".into(), true));
+    world.put(RULES, rule.build());
+    assert_eq!(watching.find(rule_change).await, ("shop/rule".into(), true));
+}
+
 #[tokio::test]
 async fn one_malformed_object_does_not_end_the_watch_of_the_others() {
     let world = World::new();

@@ -69,7 +69,8 @@ pub(super) async fn follow_watch<K>(
             Ok(Event::InitApply(object) | Event::Apply(object)) => {
                 let key = object_key(&object);
                 let update = read(&key, Some(object));
-                memory.record_object(&key, update.is_some());
+                let is_obsolete = memory.record_object(&key, update.is_some());
+                let update = if is_obsolete { read(&key, None) } else { update };
                 event_kinds.extend(update.map(update_event));
             }
             Ok(Event::Delete(object)) => {

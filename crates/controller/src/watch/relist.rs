@@ -41,16 +41,21 @@ impl RelistTracker {
         }
     }
 
-    /// Records that an object exists. `reported` is whether an update is sent for it.
-    pub(super) fn record_object(&mut self, key: &ObjectKey, reported: bool) {
+    /// Records that an object exists. `reported` is whether an update is sent for it. Returns whether an earlier
+    /// update was about the object and none is now: then the receiver has to learn that it is gone.
+    pub(super) fn record_object(&mut self, key: &ObjectKey, reported: bool) -> bool {
         match self {
             Self::Tracked { known, missing } => {
                 let place = namespaced_name(key);
                 missing.remove(&place);
-                known.extend(reported.then_some(place));
+                if !reported {
+                    return known.remove(&place);
+                }
+                known.insert(place);
             }
             Self::Delegated { empty, .. } => *empty &= !reported,
         }
+        false
     }
 
     /// Records that an object is gone.
@@ -164,6 +169,16 @@ mod tests {
         tracker.record_object(&key("ignored"), false);
         assert!(tracker.is_empty());
         tracker.begin_relist();
+        assert_eq!(end_list(&mut tracker), [""; 0]);
+    }
+
+    #[test]
+    fn an_object_that_is_ignored_from_now_on_is_gone_once() {
+        let mut tracker = tracker_with(&["a", "b"]);
+        assert!(tracker.record_object(&key("a"), false));
+        assert!(!tracker.record_object(&key("a"), false) && !tracker.record_object(&key("b"), true));
+        tracker.begin_relist();
+        assert!(tracker.record_object(&key("b"), false));
         assert_eq!(end_list(&mut tracker), [""; 0]);
     }
 
