@@ -58,7 +58,9 @@ impl Watching {
             let WatchEvent { source, kind } = self.next_event().await;
             match kind {
                 WatchEventKind::Synced => synced += 1,
-                WatchEventKind::Failed(why) => failed.push(format!("{}: {why}", self.describe(source))),
+                WatchEventKind::Failed(why) | WatchEventKind::Forbidden(why) => {
+                    failed.push(format!("{}: {why}", self.describe(source)));
+                }
                 WatchEventKind::KindMissing => failed.push(format!("{}: missing", self.describe(source))),
                 WatchEventKind::Update(_) => {}
             }

@@ -116,8 +116,15 @@ impl TestPeer {
         let (queue, events) = mpsc::channel(EVENT_QUEUE_SIZE);
         let sender = KeyedEventSender { key: (), queue };
         let task = subscribe_over(network.clone(), target, current, judges, sender);
-        let (_relationships, _judge) = (relationships, validator);
-        Self { network, streams, events, counters, _task: task, _relationships, _judge }
+        Self {
+            network,
+            streams,
+            events,
+            _task: task,
+            counters,
+            _relationships: relationships,
+            _judge: validator,
+        }
     }
 
     /// Waits for the next event. `None` if the task has ended.
