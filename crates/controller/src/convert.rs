@@ -192,14 +192,20 @@ pub(crate) fn workload_entry_update(key: &ObjectKey, object: Option<DynamicObjec
     ))
 }
 
-/// Converts a DestinationRule. Ignores Emcee's own rules: they define no subset that a user can mean.
+/// Converts a DestinationRule. Ignores Emcee's own rules: they define no subset that a user can mean. A rule that
+/// Emcee has not applied is a user's, whatever its labels say: a label must not hide it from the checks.
 pub(crate) fn destination_rule_update(
     cluster_domain: &str,
     key: &ObjectKey,
-    object: Option<DynamicObject>,
+    mut object: Option<DynamicObject>,
 ) -> Option<WatchUpdate> {
-    if object.as_ref().is_some_and(|object| is_managed(object.metadata.labels.as_ref())) {
-        return None;
+    if let Some(object) = object.as_mut().filter(|object| is_managed(object.metadata.labels.as_ref())) {
+        let fields = object.metadata.managed_fields.iter().flatten();
+        if fields.into_iter().any(|entry| is_own_entry(GeneratedKind::DestinationRule, entry)) {
+            return None;
+        }
+        // The core ignores rules with this label.
+        object.metadata.labels = None;
     }
     let rule = object.and_then(decode_object::<DestinationRule>);
     Some(WatchUpdate::Input(InputChange::DestinationRule(

@@ -187,8 +187,14 @@ fn only_destination_rules_of_users_are_read() {
         panic!("it is the user's")
     };
     assert_eq!(found.host, "reviews.shop.svc.cluster.local");
-    let own = rule.clone().label("app.kubernetes.io/managed-by", "emcee").build();
-    assert!(read(dynamic(own)).is_none());
+    let mut labelled = rule.clone().label("app.kubernetes.io/managed-by", "emcee").build();
+    for (manager, is_emcees) in [("kubectl", false), ("emcee", true)] {
+        labelled["metadata"]["managedFields"] = json!([{"manager": manager, "operation": "Apply"}]);
+        let update = read(dynamic(labelled.clone()));
+        assert_eq!(update.is_none(), is_emcees, "{manager}");
+        let Some(WatchUpdate::Input(InputChange::DestinationRule(_, found))) = update else { continue };
+        assert!(found.is_some(), "a label does not make a rule Emcee's");
+    }
     let others = rule.clone().label("app.kubernetes.io/managed-by", "Helm").build();
     assert!(read(dynamic(others)).is_some());
     for gone in [None, dynamic(rule.set("/spec/subsets", 7).build())] {

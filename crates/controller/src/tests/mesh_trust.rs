@@ -4,7 +4,7 @@ use emcee_testkit::objects::secret::secret;
 use emcee_testkit::prelude::*;
 use serde_json::{Value, json};
 
-use super::world::{EXPOSITIONS, FEDS, GATEWAYS, World, condition, exposing, options};
+use super::world::{EXPOSITIONS, FEDS, GATEWAYS, RULES, World, condition, exposing, options};
 use crate::ControllerOptions;
 
 /// A Secret of any type closes the relationship while it exists. Only its name is read.
@@ -21,6 +21,21 @@ async fn a_secret_that_shadows_the_ca_removes_the_gateway_servers() {
     world.server.delete("secrets", "blue", "blue-cacert");
     world.wait_until_converged().await;
     world.wait_for_reason(FEDS, "blue", "blue", "CertificateValid", "CertificateValid").await;
+    running.stop().await;
+}
+
+/// The ingress gateway follows the rule whatever its labels say. Anyone can copy a label.
+#[tokio::test]
+async fn the_label_of_emcee_does_not_hide_a_rule_with_a_credential() {
+    let world = World::new();
+    world.put(EXPOSITIONS, exposing("shop", "reviews", "blue"));
+    let rule = destination_rule("shop", "rule").host("reviews").tls_mode("SIMPLE");
+    let rule = rule.label("app.kubernetes.io/managed-by", "emcee");
+    world.put(RULES, rule.set("/spec/trafficPolicy/tls/credentialName", "blue").build());
+    let running = world.start();
+    world.wait_for_reason(EXPOSITIONS, "shop", "reviews", "Programmed", "ForeignCredential").await;
+    world.server.delete(RULES, "shop", "rule");
+    world.wait_until_converged().await;
     running.stop().await;
 }
 

@@ -7,13 +7,14 @@ use emcee_core::plan::GeneratedKind;
 use emcee_testkit::apiserver::{Fault, Verb};
 use emcee_testkit::prelude::*;
 use kube::Client;
+use kube::api::{Patch, PatchParams};
 use tokio::sync::mpsc;
 
 use super::world::{GATEWAYS, RULES, World, options};
 use crate::convert::WatchUpdate;
 use crate::options::ControllerOptions;
 use crate::watch::{WatchEvent, WatchEventKind, WatchSet};
-use crate::{NamespaceScope, Namespaces};
+use crate::{FIELD_MANAGER, NamespaceScope, Namespaces};
 
 /// Time limit for one event.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -130,16 +131,19 @@ async fn an_object_that_is_gone_after_410_is_reported_before_the_list_is_complet
     assert_eq!(last, Some(&("shop/reviews".into(), false)));
 }
 
-/// The user gives a rule Emcee's label, or Emcee restores the label of its own rule: then it is not the
-/// user's any more.
+/// A user hands a rule over to Emcee, or Emcee restores the label of its own rule: then it is not the user's
+/// any more.
 #[tokio::test(start_paused = true)]
-async fn a_destination_rule_that_gets_the_label_of_emcee_is_gone() {
+async fn a_destination_rule_that_becomes_emcees_is_gone() {
     let world = World::new();
     let rule = destination_rule("shop", "rule").host("reviews");
     world.put(RULES, rule.clone().build());
     let mut watching = Watching::start(&world, &options(), WatchSet::for_inputs);
     assert_eq!(watching.find(rule_change).await, ("shop/rule".into(), true));
-    world.put(RULES, rule.clone().label("app.kubernetes.io/managed-by", "emcee").build());
+    let own = rule.clone().label("app.kubernetes.io/managed-by", "emcee").build();
+    let by = PatchParams::apply(FIELD_MANAGER).force();
+    let api = world.api(RULES, "shop", own.clone());
+    api.patch("rule", &by, &Patch::Apply(own)).await.expect("it is applied");
     // The next update about rules must not be that of the other rule.
     world.put(RULES, destination_rule("shop", "other").host("ratings").build());
     assert_eq!(watching.find(rule_change).await, ("shop/rule".into(), false));
