@@ -1,8 +1,8 @@
 //! A bundle for `emcee import`: EndpointSlices in YAML or JSON from anywhere.
 #![no_main]
 
-use emcee_discovery::bundle::{read, write};
-use emcee_discovery::endpoint_slice::discovery_announcement_key;
+use emcee_discovery::formats::bundle::{read, write};
+use emcee_discovery::formats::endpoint_slice::discovery_announcement_key;
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
 

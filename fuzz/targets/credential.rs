@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 
 use emcee_core::inputs::Credential;
-use emcee_discovery::tls::TlsIdentity;
+use emcee_discovery::transport::tls::TlsIdentity;
 use jiff::Timestamp;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use emcee_core::catalogue::Announcement;
 use emcee_core::key::ObjectKey;
-use emcee_discovery::client_stream::{AnnouncementEvent, DeltaClient, DeltaClientSettings};
-use emcee_discovery::endpoint_slice::{MAX_ENDPOINTS, SliceName, discovery_announcement_key};
-use emcee_discovery::grpc::MessageReader;
+use emcee_discovery::delta::client_stream::{AnnouncementEvent, DeltaClient, DeltaClientSettings};
+use emcee_discovery::formats::endpoint_slice::{MAX_ENDPOINTS, SliceName, discovery_announcement_key};
+use emcee_discovery::transport::grpc::MessageReader;
 use emcee_discovery::wire::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
 use libfuzzer_sys::fuzz_target;
 use prost::Message as _;

@@ -2,7 +2,7 @@
 #![no_main]
 
 use emcee_core::catalogue::Announcement;
-use emcee_discovery::endpoint_slice::{
+use emcee_discovery::formats::endpoint_slice::{
     MAX_ENDPOINTS, MAX_IDENTITIES, ServiceSlice, decode_slice, encode_announcement,
 };
 use emcee_discovery::wire::{Any, ENDPOINT_SLICE, EndpointSlice, XdsResource};

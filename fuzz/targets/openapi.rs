@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use emcee_discovery::openapi::{build_document, read};
+use emcee_discovery::formats::openapi::{build_document, read};
 use libfuzzer_sys::fuzz_target;
 
 /// 100 problems, and the one that counts the others.

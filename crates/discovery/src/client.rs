@@ -16,7 +16,7 @@ mod peer_task;
 #[cfg(test)]
 mod tests;
 
-pub use connect_error::{ConnectError, ConnectFailure, UnreachableReason};
+pub use connect_error::{ConnectError, UnreachableReason};
 
 use std::sync::Arc;
 
@@ -25,10 +25,10 @@ use emcee_core::endpoint::Endpoint;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
-use crate::client_stream::{AnnouncementBudget, AnnouncementEvent, DeltaClientSettings};
 use crate::counters::PeerCounters;
+use crate::delta::client_stream::{AnnouncementBudget, AnnouncementEvent, DeltaClientSettings};
 use crate::peer_ref::PeerRef;
-use crate::tls::TlsRelationships;
+use crate::transport::tls::TlsRelationships;
 use dial::TcpConnector;
 use peer_task::PeerTask;
 

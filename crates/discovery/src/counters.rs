@@ -3,6 +3,7 @@
 //! Peers that the configuration of this mesh names have counters of their own. All other clients share one number, so a
 //! client on the network cannot make the set of counters grow.
 
+mod connect_failure;
 mod counted_stream;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -10,8 +11,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+pub use self::connect_failure::ConnectFailure;
 pub(crate) use self::counted_stream::CountedStream;
-use crate::client::ConnectFailure;
 use crate::peer_ref::PeerRef;
 
 /// A number that only grows.

@@ -7,9 +7,9 @@
 //! use std::time::Instant;
 //!
 //! use emcee_discovery::PeerRef;
-//! use emcee_discovery::cache::{PeerVisibility, ResourceCache};
-//! use emcee_discovery::client_stream::{AnnouncementEvent, DeltaClient, DeltaClientSettings};
-//! use emcee_discovery::server_stream::{DeltaServerStream, DeltaStreamLimits};
+//! use emcee_discovery::delta::cache::{PeerVisibility, ResourceCache};
+//! use emcee_discovery::delta::client_stream::{AnnouncementEvent, DeltaClient, DeltaClientSettings};
+//! use emcee_discovery::delta::server_stream::{DeltaServerStream, DeltaStreamLimits};
 //! # use emcee_core::catalogue::Announcement;
 //! # use emcee_core::key::ObjectKey;
 //! # use emcee_core::mode::Mode;
@@ -46,24 +46,15 @@
 //! ```
 
 pub mod backoff;
-pub mod bundle;
-pub mod cache;
 pub mod client;
-pub mod client_stream;
-pub mod connection_listener;
 pub mod counters;
 pub mod deadline;
-pub mod endpoint_slice;
-pub mod evicting_slots;
-pub mod grpc;
-pub mod lane_scheduler;
+pub mod delta;
+pub mod formats;
 pub mod mcp;
-mod nack;
-pub mod openapi;
 mod peer_ref;
 pub mod server;
-pub mod server_stream;
-pub mod tls;
+pub mod transport;
 pub mod wire;
 
 pub use peer_ref::PeerRef;

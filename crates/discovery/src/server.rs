@@ -1,5 +1,5 @@
 //! Discovery server: accepts peers over mTLS and serves a delta xDS stream to each
-//! ([`DeltaServerStream`](crate::server_stream::DeltaServerStream)).
+//! ([`DeltaServerStream`](crate::delta::server_stream::DeltaServerStream)).
 //!
 //! ```text
 //!   listener ──► handshake ──────────────► connection ──► stream ──► DeltaServerStream ◄── ResourceCache
@@ -30,12 +30,12 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use crate::connection_listener::ConnectionListener;
 use crate::counters::DiscoveryCounters;
-use crate::evicting_slots::client_group;
+use crate::delta::server_stream;
 use crate::peer_ref::PeerRef;
-use crate::server_stream;
-use crate::tls::TlsRelationships;
+use crate::transport::connection_listener::ConnectionListener;
+use crate::transport::evicting_slots::client_group;
+use crate::transport::tls::TlsRelationships;
 use connection::XdsConnection;
 use handshake::HandshakeQueue;
 use peer_quotas::PeerQuotas;

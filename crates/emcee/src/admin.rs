@@ -19,7 +19,7 @@ use axum::{Router, middleware};
 
 use clap::Args;
 use emcee_controller::CatalogueState;
-use emcee_discovery::openapi;
+use emcee_discovery::formats::openapi;
 use futures_util::future::BoxFuture;
 use prometheus_client::registry::Registry;
 use serde_json::Value;

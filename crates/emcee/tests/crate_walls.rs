@@ -1,5 +1,5 @@
 //! Checks the dependencies between the crates: which crates each crate may use, and which libraries it must not depend
-//! on. Inside the controller, it checks the dependencies between the modules.
+//! on. Inside the controller and discovery, it checks the dependencies between the modules.
 //!
 //! The test runs `cargo tree` for one crate at a time. `cargo metadata` resolves features for the whole workspace, and
 //! would show `kube-client` as a dependency of the core because the binary enables it.
@@ -124,40 +124,63 @@ const CONTROLLER_MODULES: &[&str] = &[
     "run",
 ];
 
+/// The modules of discovery, from the lowest up.
+const DISCOVERY_MODULES: &[&str] = &[
+    "deadline",
+    "backoff",
+    "peer_ref",
+    "counters",
+    "wire",
+    "formats",
+    "delta",
+    "transport",
+    "client",
+    "server",
+    "mcp",
+];
+
+/// The crates whose modules have an order.
+const ORDERED_MODULES: [(&str, &[&str]); 2] =
+    [("controller", CONTROLLER_MODULES), ("discovery", DISCOVERY_MODULES)];
+
 #[test]
-fn modules_of_the_controller_use_only_modules_below_them() {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../controller/src");
+fn modules_use_only_modules_below_them() {
     let mut broken = Vec::new();
-    for (place, module) in CONTROLLER_MODULES.iter().enumerate() {
-        let allowed: BTreeSet<&str> = CONTROLLER_MODULES[..=place].iter().copied().collect();
-        for file in module_files(&source, module) {
-            let text = std::fs::read_to_string(&file).expect("a Rust file");
-            // Unit tests may use the tests' own helpers.
-            let above = named_modules(&text)
-                .into_iter()
-                .filter(|named| named != "tests" && !allowed.contains(named.as_str()));
-            broken.extend(above.map(|named| {
-                format!("{}: `{module}` must not use `crate::{named}`, which is above it", file.display())
-            }));
+    for (package, modules) in ORDERED_MODULES {
+        for (place, module) in modules.iter().enumerate() {
+            for file in module_files(&source_folder(package), module) {
+                let text = std::fs::read_to_string(&file).expect("a Rust file");
+                let named = named_modules(&text);
+                let above = named.iter().filter(|named| modules[place + 1..].contains(&named.as_str()));
+                broken.extend(above.map(|named| {
+                    format!("{}: `{module}` must not use `crate::{named}`, which is above it", file.display())
+                }));
+            }
         }
     }
     assert!(broken.is_empty(), "{}", broken.join("\n"));
 }
 
 #[test]
-fn every_module_of_the_controller_has_a_place() {
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../controller/src");
-    let files = std::fs::read_dir(&source).expect("a folder").map(|entry| entry.expect("an entry").path());
-    let modules: BTreeSet<String> = files
-        .filter(|path| path.extension().is_some_and(|extension| extension == "rs"))
-        .filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned()))
-        .filter(|module| !["lib", "tests"].contains(&module.as_str()))
-        .collect();
-    let listed: BTreeSet<String> = CONTROLLER_MODULES.iter().map(|module| (*module).to_owned()).collect();
-    assert_eq!(
-        modules, listed,
-        "CONTROLLER_MODULES of crates/emcee/tests/crate_walls.rs lists each module once"
-    );
+fn every_module_of_an_ordered_crate_has_a_place() {
+    for (package, modules) in ORDERED_MODULES {
+        let files = std::fs::read_dir(source_folder(package)).expect("a folder");
+        let found: BTreeSet<String> = files
+            .map(|entry| entry.expect("an entry").path())
+            .filter(|path| path.extension().is_some_and(|extension| extension == "rs"))
+            .filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned()))
+            .filter(|module| !["lib", "tests"].contains(&module.as_str()))
+            .collect();
+        let listed: BTreeSet<String> = modules.iter().map(|module| (*module).to_owned()).collect();
+        assert_eq!(
+            found, listed,
+            "{package}: a list in crates/emcee/tests/crate_walls.rs has each module once"
+        );
+    }
+}
+
+fn source_folder(package: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../{package}/src"))
 }
 
 #[test]

@@ -12,7 +12,7 @@ const VALIDATOR: &str = "openapi-spec-validator";
 /// The version in `requirements.txt`.
 const VERSION: &str = "0.9.0";
 const REQUIREMENTS: &str = "xtask/openapi/requirements.txt";
-const DOCUMENTS: &str = "crates/discovery/src/openapi/golden";
+const DOCUMENTS: &str = "crates/discovery/src/formats/openapi/golden";
 /// An invalid document, because it has no `info`.
 const INVALID_DOCUMENT: &str = r#"{"openapi": "3.1.0", "paths": {}}"#;
 

@@ -6,7 +6,7 @@ use emcee_core::key::ObjectKey;
 use emcee_core::mode::Mode;
 use emcee_core::names;
 use emcee_core::protocol::Protocol;
-use emcee_discovery::cache::{ChangedViews, PeerVisibility, ResourceCache};
+use emcee_discovery::delta::cache::{ChangedViews, PeerVisibility, ResourceCache};
 
 use crate::credentials::RELATIONSHIP;
 

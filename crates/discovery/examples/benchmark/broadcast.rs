@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result};
 use emcee_discovery::PeerRef;
-use emcee_discovery::cache::ResourceCache;
-use emcee_discovery::server_stream::{DeltaServerStream, DeltaStreamLimits};
-use emcee_discovery::tls::{TlsRelationships, accept};
+use emcee_discovery::delta::cache::ResourceCache;
+use emcee_discovery::delta::server_stream::{DeltaServerStream, DeltaStreamLimits};
+use emcee_discovery::transport::tls::{TlsRelationships, accept};
 use emcee_discovery::wire::{DeltaDiscoveryRequest, ENDPOINT_SLICE};
 use futures_util::stream::{self, BoxStream, Stream, StreamExt as _};
 use prost::Message as _;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use emcee_core::inputs::KeyMaterial;
-use emcee_discovery::tls::{SubjectAltName, TlsIdentity, TlsRelationship, TlsRelationships};
+use emcee_discovery::transport::tls::{SubjectAltName, TlsIdentity, TlsRelationship, TlsRelationships};
 use emcee_testkit::certs::{Ca, Leaf};
 use serde::{Deserialize, Serialize};
 

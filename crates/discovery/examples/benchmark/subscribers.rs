@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use emcee_discovery::grpc::{BidiStream, ClientConnection};
-use emcee_discovery::tls::{connect, discovery_server_name};
+use emcee_discovery::transport::grpc::{BidiStream, ClientConnection};
+use emcee_discovery::transport::tls::{connect, discovery_server_name};
 use emcee_discovery::wire::{
     DELTA_METHOD_PATH, DeltaDiscoveryRequest, DeltaDiscoveryResponse, ENDPOINT_SLICE, MAX_RESPONSE_BYTES,
     XdsResource,

@@ -7,9 +7,10 @@ use std::time::Duration;
 use emcee_core::endpoint::Endpoint;
 use thiserror::Error;
 
-use crate::client_stream::DeltaClientError;
-use crate::grpc::ReceiveError;
-use crate::tls::{ReverifyError, TlsError};
+use crate::counters::ConnectFailure;
+use crate::delta::client_stream::DeltaClientError;
+use crate::transport::grpc::ReceiveError;
+use crate::transport::tls::{ReverifyError, TlsError};
 
 /// Why no stream could be opened through one address, or why it ended.
 #[derive(Clone, Debug, Error)]
@@ -56,55 +57,6 @@ pub enum ConnectError {
     /// The peer is no longer authenticated.
     #[error("{0}")]
     NoLongerTrusted(#[from] ReverifyError),
-}
-
-/// Why an attempt to connect failed or a connection was lost, as one of a few words. For metrics.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ConnectFailure {
-    /// The DNS name does not resolve.
-    Dns,
-    /// Nothing listens on the port.
-    Refused,
-    /// The network reported an error.
-    Unreachable,
-    /// A step took too long.
-    Timeout,
-    /// TLS failed, or a certificate was not accepted.
-    Tls,
-    /// The peer ended the stream with a status, for example because it shuts down.
-    Status,
-    /// The connection was lost or closed.
-    Closed,
-    /// The peer violated the protocol.
-    Protocol,
-}
-
-impl ConnectFailure {
-    /// All failures, in the order of their numbers.
-    pub const ALL: [Self; 8] = [
-        Self::Dns,
-        Self::Refused,
-        Self::Unreachable,
-        Self::Timeout,
-        Self::Tls,
-        Self::Status,
-        Self::Closed,
-        Self::Protocol,
-    ];
-
-    /// Returns the failure as the value of a label.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Dns => "dns",
-            Self::Refused => "refused",
-            Self::Unreachable => "unreachable",
-            Self::Timeout => "timeout",
-            Self::Tls => "tls",
-            Self::Status => "status",
-            Self::Closed => "closed",
-            Self::Protocol => "protocol",
-        }
-    }
 }
 
 /// Why a peer is unreachable.

@@ -14,8 +14,8 @@ use tokio::time::timeout;
 
 use super::connect_error::ConnectError;
 use crate::counters::{CountedStream, PeerCounters, StreamRole};
-use crate::grpc::{ClientConnection, ReceiveError};
-use crate::tls::{AuthenticatedPeer, TlsError, TlsRelationship, connect};
+use crate::transport::grpc::{ClientConnection, ReceiveError};
+use crate::transport::tls::{AuthenticatedPeer, TlsError, TlsRelationship, connect};
 
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use emcee_core::key::ObjectKey;
 
 use super::PeerEvent;
-use crate::client_stream::AnnouncementEvent;
-use crate::endpoint_slice::discovery_announcement_key;
+use crate::delta::client_stream::AnnouncementEvent;
+use crate::formats::endpoint_slice::discovery_announcement_key;
 
 /// Minimum time between two events about the same service.
 const MIN_EVENT_INTERVAL: Duration = Duration::from_secs(1);

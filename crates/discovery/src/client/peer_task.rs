@@ -15,11 +15,11 @@ use super::dial::{Connector, DialledPeer, TlsErrorSlot, dial_peer};
 use super::event_throttle::EventThrottle;
 use super::{AnnouncementValidator, KeyedEventSender, PeerEvent, PeerTarget};
 use crate::backoff::Backoff;
-use crate::client_stream::{AnnouncementBudget, AnnouncementEvent, DeltaClient};
 use crate::counters::{OpenStreamGuard, PeerCounters, StreamRole, SubscriptionGuard};
 use crate::deadline::sleep_until_deadline;
-use crate::grpc::{BidiStream, MessageSender, SendPermit};
-use crate::tls::{
+use crate::delta::client_stream::{AnnouncementBudget, AnnouncementEvent, DeltaClient};
+use crate::transport::grpc::{BidiStream, MessageSender, SendPermit};
+use crate::transport::tls::{
     AuthenticatedPeer, ReverifyError, TlsRelationship, TlsRelationships, discovery_server_name,
 };
 use crate::wire::{self, DeltaDiscoveryRequest, DeltaDiscoveryResponse};

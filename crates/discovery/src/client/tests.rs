@@ -20,9 +20,9 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::*;
-use crate::endpoint_slice::encode_announcement;
-use crate::grpc::{CONTENT_TYPE, MessageReader, MessageSender, message_channel};
-use crate::tls::{SubjectAltName, TlsIdentity, TlsRelationship, accept};
+use crate::formats::endpoint_slice::encode_announcement;
+use crate::transport::grpc::{CONTENT_TYPE, MessageReader, MessageSender, message_channel};
+use crate::transport::tls::{SubjectAltName, TlsIdentity, TlsRelationship, accept};
 use crate::wire::{DeltaDiscoveryRequest, DeltaDiscoveryResponse, ENDPOINT_SLICE};
 
 const EVENT_QUEUE_SIZE: usize = 256;

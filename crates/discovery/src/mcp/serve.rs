@@ -15,8 +15,8 @@ use tokio::sync::watch;
 use self::connection::McpConnection;
 use super::store::McpSnapshot;
 use super::tls::McpServerTls;
-use crate::connection_listener::ConnectionListener;
 use crate::counters::McpCounters;
+use crate::transport::connection_listener::ConnectionListener;
 
 /// Time for a client to receive the status that ends its stream.
 const FINAL_STATUS_TIMEOUT: Duration = Duration::from_secs(1);

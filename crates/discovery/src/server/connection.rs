@@ -22,10 +22,10 @@ use super::frame_limiter::{FrameCountingStream, FrameLimiter};
 use super::stream::DeltaStreamTask;
 use super::{ServerLimits, ServerShared};
 use crate::counters::{CountedStream, StreamRole};
-use crate::evicting_slots::EvictableSlot;
-use crate::grpc::{self, GrpcStatus, MessageBody};
 use crate::peer_ref::PeerRef;
-use crate::tls::{AuthenticatedPeer, ReverifyError};
+use crate::transport::evicting_slots::EvictableSlot;
+use crate::transport::grpc::{self, GrpcStatus, MessageBody};
+use crate::transport::tls::{AuthenticatedPeer, ReverifyError};
 use crate::wire::{self, Code};
 
 /// HTTP/2 flow-control window of a stream and of a connection, in bytes: the smallest that the protocol allows.

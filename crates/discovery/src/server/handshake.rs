@@ -10,9 +10,9 @@ use tokio::time::{Instant, timeout};
 use tokio_rustls::server::TlsStream;
 use tracing::{debug, info};
 
-use crate::evicting_slots::{EvictingSlots, SlotTicket};
-use crate::lane_scheduler::LaneScheduler;
-use crate::tls::{AcceptError, AuthenticatedPeer, TlsRelationships, read_client_hello};
+use crate::transport::evicting_slots::{EvictingSlots, SlotTicket};
+use crate::transport::lane_scheduler::LaneScheduler;
+use crate::transport::tls::{AcceptError, AuthenticatedPeer, TlsRelationships, read_client_hello};
 
 /// Handshakes that compute at once. The others wait in their lanes.
 const CONCURRENT_COMPUTATIONS: usize = 1;

@@ -9,8 +9,8 @@ use tokio::time::Instant;
 
 use super::ServerLimits;
 use super::rate_limiter::RateLimiter;
-use crate::evicting_slots::{EvictableSlot, EvictingSlots};
 use crate::peer_ref::PeerRef;
+use crate::transport::evicting_slots::{EvictableSlot, EvictingSlots};
 
 /// Quotas of each peer of each relationship. Only authenticated peers have an entry, so strangers cannot make it grow.
 #[derive(Debug)]

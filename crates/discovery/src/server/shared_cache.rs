@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError, RwLock};
 
 use tokio::sync::watch;
 
-use crate::cache::{ChangedViews, ResourceCache};
+use crate::delta::cache::{ChangedViews, ResourceCache};
 use crate::peer_ref::PeerRef;
 
 /// The [`ResourceCache`] with a change notification for each peer. The translation writes to it; streams read from it.

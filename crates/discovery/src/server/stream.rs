@@ -15,10 +15,10 @@ use super::frame_limiter::FrameLimiter;
 use super::rate_limiter::RateLimiter;
 use crate::counters::{OpenStreamGuard, PeerCounters, StreamRole};
 use crate::deadline::sleep_until_deadline;
-use crate::evicting_slots::EvictableSlot;
-use crate::grpc::{GrpcStatus, MessageReader, MessageSender, ReceiveError};
+use crate::delta::server_stream::{DeltaServerStream, DeltaStreamError};
 use crate::peer_ref::PeerRef;
-use crate::server_stream::{DeltaServerStream, DeltaStreamError};
+use crate::transport::evicting_slots::EvictableSlot;
+use crate::transport::grpc::{GrpcStatus, MessageReader, MessageSender, ReceiveError};
 use crate::wire::{Code, DeltaDiscoveryRequest};
 
 /// How long the client may take to receive the final status of a stream.

@@ -2,8 +2,8 @@
 
 use emcee_core::catalogue::Announcement;
 use emcee_discovery::PeerRef;
-use emcee_discovery::cache::{PeerVisibility, ResourceCache};
-use emcee_discovery::server_stream::{DeltaServerStream, DeltaStreamLimits};
+use emcee_discovery::delta::cache::{PeerVisibility, ResourceCache};
+use emcee_discovery::delta::server_stream::{DeltaServerStream, DeltaStreamLimits};
 
 use crate::trace::{
     TestStream, announce, announcement, announcement_at, cache_with, expected_response, request, service_key,

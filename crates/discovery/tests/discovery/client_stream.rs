@@ -3,11 +3,11 @@
 use std::time::{Duration, Instant};
 
 use emcee_core::catalogue::Announcement;
-use emcee_discovery::client_stream::{
+use emcee_discovery::delta::client_stream::{
     AnnouncementBudget, AnnouncementEvent, DeltaClient, DeltaClientSettings,
 };
-use emcee_discovery::endpoint_slice::{discovery_announcement_key, encode_announcement};
-use emcee_discovery::tls::discovery_server_name;
+use emcee_discovery::formats::endpoint_slice::{discovery_announcement_key, encode_announcement};
+use emcee_discovery::transport::tls::discovery_server_name;
 use emcee_discovery::wire::{DeltaDiscoveryRequest, DeltaDiscoveryResponse, XdsResource};
 use prost::Message;
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use emcee_discovery::client_stream::{AnnouncementEvent, DeltaClientError, DeltaClientSettings};
+use emcee_discovery::delta::client_stream::{AnnouncementEvent, DeltaClientError, DeltaClientSettings};
 
 use crate::client_stream::{Client, REVIEWS, SECOND, client_with_expiry};
 use crate::trace::{ResponseContent as _, announcement, announcement_at, ipv4_slice, response, service_key};

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use emcee_core::catalogue::Announcement;
-use emcee_discovery::cache::{PeerVisibility, ResourceCache};
-use emcee_discovery::client_stream::AnnouncementEvent;
+use emcee_discovery::delta::cache::{PeerVisibility, ResourceCache};
+use emcee_discovery::delta::client_stream::AnnouncementEvent;
 
 use crate::link::{Link, REJECTED_PORT};
 use crate::trace::{

@@ -3,10 +3,10 @@
 use std::time::{Duration, Instant};
 
 use emcee_discovery::PeerRef;
-use emcee_discovery::cache::{PeerVisibility, ResourceCache};
-use emcee_discovery::client_stream::{DeltaClient, DeltaClientSettings};
-use emcee_discovery::endpoint_slice::{decode_slice, encode_announcement};
-use emcee_discovery::server_stream::{DeltaServerStream, DeltaStreamLimits};
+use emcee_discovery::delta::cache::{PeerVisibility, ResourceCache};
+use emcee_discovery::delta::client_stream::{DeltaClient, DeltaClientSettings};
+use emcee_discovery::delta::server_stream::{DeltaServerStream, DeltaStreamLimits};
+use emcee_discovery::formats::endpoint_slice::{decode_slice, encode_announcement};
 use emcee_discovery::wire::{
     Any, BAD_REQUEST, BadRequest, DeltaDiscoveryRequest, DeltaDiscoveryResponse, ENDPOINT_SLICE,
     EndpointSlice, FieldViolation, RpcStatus, XdsResource,

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use emcee_core::catalogue::Announcement;
 use emcee_discovery::PeerRef;
-use emcee_discovery::cache::ResourceCache;
-use emcee_discovery::client_stream::{AnnouncementEvent, DeltaClient, DeltaClientSettings};
-use emcee_discovery::server_stream::{DeltaServerStream, DeltaStreamLimits};
+use emcee_discovery::delta::cache::ResourceCache;
+use emcee_discovery::delta::client_stream::{AnnouncementEvent, DeltaClient, DeltaClientSettings};
+use emcee_discovery::delta::server_stream::{DeltaServerStream, DeltaStreamLimits};
 use emcee_discovery::wire::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
 use prost::Message;
 

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use emcee_core::catalogue::Announcement;
 use emcee_core::key::ObjectKey;
-use emcee_discovery::cache::{PeerVisibility, ResourceCache};
-use emcee_discovery::client_stream::AnnouncementEvent;
+use emcee_discovery::delta::cache::{PeerVisibility, ResourceCache};
+use emcee_discovery::delta::client_stream::AnnouncementEvent;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;

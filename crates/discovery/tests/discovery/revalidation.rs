@@ -1,7 +1,7 @@
 //! When the peer policy changes, the client validates announcements again.
 
 use emcee_core::catalogue::Announcement;
-use emcee_discovery::client_stream::{
+use emcee_discovery::delta::client_stream::{
     AnnouncementBudget, AnnouncementEvent, DeltaClient, DeltaClientSettings,
 };
 

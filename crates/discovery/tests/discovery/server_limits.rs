@@ -1,8 +1,8 @@
 //! Limits of the server side: the size of a response, the state of a peer, and the removals that are stored.
 
 use emcee_discovery::PeerRef;
-use emcee_discovery::cache::{PeerVisibility, ResourceCache};
-use emcee_discovery::server_stream::{DeltaServerStream, DeltaStreamError, DeltaStreamLimits};
+use emcee_discovery::delta::cache::{PeerVisibility, ResourceCache};
+use emcee_discovery::delta::server_stream::{DeltaServerStream, DeltaStreamError, DeltaStreamLimits};
 use emcee_discovery::wire::{Code, MAX_CHUNK_BYTES};
 use prost::Message;
 

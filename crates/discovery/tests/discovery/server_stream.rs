@@ -1,7 +1,7 @@
 //! The server side of a stream.
 
 use emcee_discovery::PeerRef;
-use emcee_discovery::cache::{PeerVisibility, ResourceCache};
+use emcee_discovery::delta::cache::{PeerVisibility, ResourceCache};
 use emcee_discovery::wire::Code;
 
 use crate::trace::{

@@ -12,9 +12,9 @@ use emcee_core::key::ObjectKey;
 use emcee_core::mode::Mode;
 use emcee_core::protocol::Protocol;
 use emcee_discovery::PeerRef;
-use emcee_discovery::cache::{PeerVisibility, ResourceCache};
-use emcee_discovery::endpoint_slice::encode_announcement;
-use emcee_discovery::server_stream::{DeltaServerStream, DeltaStreamError, DeltaStreamLimits};
+use emcee_discovery::delta::cache::{PeerVisibility, ResourceCache};
+use emcee_discovery::delta::server_stream::{DeltaServerStream, DeltaStreamError, DeltaStreamLimits};
+use emcee_discovery::formats::endpoint_slice::encode_announcement;
 use emcee_discovery::wire::{
     Any, BAD_REQUEST, BadRequest, Code, DeltaDiscoveryRequest, DeltaDiscoveryResponse, ENDPOINT_SLICE,
     FieldViolation, RpcStatus, XdsResource,

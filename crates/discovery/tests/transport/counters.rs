@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use emcee_discovery::PeerRef;
-use emcee_discovery::cache::PeerVisibility;
-use emcee_discovery::client::{AnnouncementValidator, ConnectFailure};
-use emcee_discovery::counters::{PeerCounters, StreamRole};
+use emcee_discovery::client::AnnouncementValidator;
+use emcee_discovery::counters::{ConnectFailure, PeerCounters, StreamRole};
+use emcee_discovery::delta::cache::PeerVisibility;
 use emcee_testkit::spans::SpanRecorder;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;

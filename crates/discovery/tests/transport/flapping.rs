@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use emcee_discovery::cache::PeerVisibility;
 use emcee_discovery::client::{AnnouncementValidator, PeerEvent, subscribe_to_peer};
-use emcee_discovery::client_stream::AnnouncementEvent;
+use emcee_discovery::delta::cache::PeerVisibility;
+use emcee_discovery::delta::client_stream::AnnouncementEvent;
 use emcee_discovery::server::{ServerLimits, SharedCache};
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;

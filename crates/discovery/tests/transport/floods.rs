@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use emcee_discovery::PeerRef;
-use emcee_discovery::cache::PeerVisibility;
 use emcee_discovery::client::UnreachableReason;
+use emcee_discovery::delta::cache::PeerVisibility;
 use emcee_discovery::server::ServerLimits;
-use emcee_discovery::tls::discovery_server_name;
+use emcee_discovery::transport::tls::discovery_server_name;
 use emcee_testkit::certs::TlsPair;
 use rustls::{ClientConfig, ClientConnection};
 use rustls_pki_types::pem::PemObject as _;

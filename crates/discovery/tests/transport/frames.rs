@@ -5,7 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use emcee_discovery::PeerRef;
-use emcee_discovery::cache::PeerVisibility;
+use emcee_discovery::delta::cache::PeerVisibility;
 use emcee_discovery::server::ServerLimits;
 use emcee_discovery::wire;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf, split};

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use emcee_discovery::PeerRef;
-use emcee_discovery::cache::PeerVisibility;
 use emcee_discovery::client::PeerEvent;
-use emcee_discovery::grpc::{BidiStream, ClientConnection, ReceiveError};
+use emcee_discovery::delta::cache::PeerVisibility;
 use emcee_discovery::server::ServerLimits;
-use emcee_discovery::tls::connect;
+use emcee_discovery::transport::grpc::{BidiStream, ClientConnection, ReceiveError};
+use emcee_discovery::transport::tls::connect;
 use emcee_discovery::wire::{self, Code, DeltaDiscoveryRequest, DeltaDiscoveryResponse, ENDPOINT_SLICE};
 use hyper::http::{HeaderMap, HeaderName, HeaderValue};
 use prost::bytes::Bytes;

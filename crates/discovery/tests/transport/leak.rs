@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use emcee_core::catalogue::Announcement;
 use emcee_core::key::ObjectKey;
-use emcee_discovery::cache::PeerVisibility;
-use emcee_discovery::tls::discovery_server_name;
+use emcee_discovery::delta::cache::PeerVisibility;
+use emcee_discovery::transport::tls::discovery_server_name;
 use emcee_discovery::wire::DeltaDiscoveryRequest;
 use rustls_pki_types::ServerName;
 use tokio::io::AsyncReadExt as _;

@@ -12,14 +12,14 @@ use emcee_core::mode::Mode;
 use emcee_core::names;
 use emcee_core::protocol::Protocol;
 use emcee_discovery::PeerRef;
-use emcee_discovery::cache::PeerVisibility;
 use emcee_discovery::client::{
     AnnouncementValidator, PeerEvent, PeerTarget, PeerTaskHandle, UnreachableReason, subscribe_to_peer,
 };
-use emcee_discovery::client_stream::{AnnouncementEvent, DeltaClientSettings};
 use emcee_discovery::counters::DiscoveryCounters;
+use emcee_discovery::delta::cache::PeerVisibility;
+use emcee_discovery::delta::client_stream::{AnnouncementEvent, DeltaClientSettings};
 use emcee_discovery::server::{ServerLimits, SharedCache, XdsServer};
-use emcee_discovery::tls::{TlsRelationship, TlsRelationships};
+use emcee_discovery::transport::tls::{TlsRelationship, TlsRelationships};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;

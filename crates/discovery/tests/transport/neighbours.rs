@@ -5,9 +5,9 @@ use std::sync::{Arc, LazyLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use emcee_discovery::cache::PeerVisibility;
-use emcee_discovery::grpc::ClientConnection;
-use emcee_discovery::tls::{TlsRelationship, connect, discovery_server_name};
+use emcee_discovery::delta::cache::PeerVisibility;
+use emcee_discovery::transport::grpc::ClientConnection;
+use emcee_discovery::transport::tls::{TlsRelationship, connect, discovery_server_name};
 use emcee_discovery::wire::{self, DeltaDiscoveryRequest, DeltaDiscoveryResponse};
 use prost::bytes::Bytes;
 use rustls::ClientConfig;

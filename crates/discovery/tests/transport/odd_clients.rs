@@ -1,7 +1,7 @@
 //! Clients that resemble a peer: certificates of the relationship's own CA whose names are similar to a peer's, and old
 //! TLS versions.
 
-use emcee_discovery::tls::{AcceptError, PeerCertificateError, accept, discovery_server_name};
+use emcee_discovery::transport::tls::{AcceptError, PeerCertificateError, accept, discovery_server_name};
 use emcee_testkit::certs::{Ca, TlsPair};
 use rcgen::string::Ia5String;
 use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, Issuer, KeyPair, SanType};
@@ -76,7 +76,8 @@ async fn the_same_certificate_with_the_peers_name_is_accepted() {
         let pair = certificate_with_names(vec![dns_name(name), dns_name("also.example")]);
         let m2 = secrets::with_peers("blue", secrets::tls_identity(&pair), &["m1"]);
         let m1 = secrets::relationships_of_m1();
-        let (client, server) = tokio::join!(emcee_discovery::tls::connect(near, &m2, "m1"), accept(far, &m1));
+        let (client, server) =
+            tokio::join!(emcee_discovery::transport::tls::connect(near, &m2, "m1"), accept(far, &m1));
         assert!(client.is_ok() && server.is_ok(), "{name}");
     }
 }

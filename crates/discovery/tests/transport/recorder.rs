@@ -5,8 +5,8 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
-use emcee_discovery::grpc::{BidiStream, ClientConnection, ReceiveError};
-use emcee_discovery::tls::connect;
+use emcee_discovery::transport::grpc::{BidiStream, ClientConnection, ReceiveError};
+use emcee_discovery::transport::tls::connect;
 use emcee_discovery::wire::{self, DeltaDiscoveryRequest, DeltaDiscoveryResponse};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;

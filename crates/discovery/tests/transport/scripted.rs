@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use emcee_core::endpoint::Endpoint;
-use emcee_discovery::grpc::{GrpcStatus, MessageReader, ReceiveError};
-use emcee_discovery::tls::{TlsRelationship, TlsRelationships, accept};
+use emcee_discovery::transport::grpc::{GrpcStatus, MessageReader, ReceiveError};
+use emcee_discovery::transport::tls::{TlsRelationship, TlsRelationships, accept};
 use emcee_discovery::wire::{self, DeltaDiscoveryResponse};
 use hyper::body::{Body, Frame};
 use hyper::http::{HeaderMap, Request, Response};

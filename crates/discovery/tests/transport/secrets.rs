@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use emcee_core::inputs::KeyMaterial;
-use emcee_discovery::tls::{SubjectAltName, TlsIdentity, TlsRelationship, TlsRelationships};
+use emcee_discovery::transport::tls::{SubjectAltName, TlsIdentity, TlsRelationship, TlsRelationships};
 use emcee_testkit::certs::{Ca, Leaf, TlsPair};
 use rcgen::{
     CertificateRevocationListParams, Issuer, KeyIdMethod, KeyPair, RevocationReason, RevokedCertParams,

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use emcee_core::catalogue::Announcement;
 use emcee_discovery::PeerRef;
-use emcee_discovery::cache::PeerVisibility;
 use emcee_discovery::client::{AnnouncementValidator, PeerEvent, UnreachableReason};
-use emcee_discovery::client_stream::AnnouncementEvent;
-use emcee_discovery::endpoint_slice::{MAX_ENDPOINTS, encode_announcement};
+use emcee_discovery::delta::cache::PeerVisibility;
+use emcee_discovery::delta::client_stream::AnnouncementEvent;
+use emcee_discovery::formats::endpoint_slice::{MAX_ENDPOINTS, encode_announcement};
 use emcee_discovery::server::ServerLimits;
-use emcee_discovery::tls::TlsRelationships;
+use emcee_discovery::transport::tls::TlsRelationships;
 use emcee_discovery::wire;
 use emcee_testkit::certs::{Ca, Leaf, unix};
 use tokio::time::{Instant, sleep, timeout};
@@ -235,8 +235,8 @@ async fn a_server_announces_its_shutdown() {
 async fn announced_addresses_of_the_peer_are_tried_if_the_configured_one_fails() {
     let m1 = TestMesh::start_m1().await;
     let mut itself = announcement("blue", "discovery", 1);
-    itself.key = emcee_discovery::endpoint_slice::discovery_announcement_key();
-    itself.server_name = emcee_discovery::tls::discovery_server_name("blue");
+    itself.key = emcee_discovery::formats::endpoint_slice::discovery_announcement_key();
+    itself.server_name = emcee_discovery::transport::tls::discovery_server_name("blue");
     itself.endpoints = vec![m1.endpoint()];
     let mut target = peer_target("blue", ["127.0.0.1:1".parse().unwrap()]);
     target.restored = vec![itself];
@@ -284,9 +284,9 @@ async fn connection_errors_are_reported_once() {
 #[tokio::test]
 async fn an_error_about_a_wrong_server_certificate_has_both_names() {
     let m1 = TestMesh::start_m1().await;
-    let names = [emcee_discovery::tls::SubjectAltName::from("m9.blue.example")];
+    let names = [emcee_discovery::transport::tls::SubjectAltName::from("m9.blue.example")];
     let material = secrets::tls_identity(&secrets::valid_pair("m2", "blue"));
-    let blue = emcee_discovery::tls::TlsRelationship::new("blue", material, [("m1", names)]);
+    let blue = emcee_discovery::transport::tls::TlsRelationship::new("blue", material, [("m1", names)]);
     let mut m2 = TestPeer::new(Arc::new(blue), [m1.endpoint()]);
     let why = m2.wait_unreachable().await.to_string();
     assert!(why.contains("has the names m1.blue.example, but m9.blue.example is expected"), "{why}");

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use emcee_discovery::PeerRef;
-use emcee_discovery::tls::{
+use emcee_discovery::transport::tls::{
     AcceptError, AuthenticatedPeer, PeerCertificateError, SubjectAltName, TlsError, TlsIdentity,
     TlsIdentityError, TlsRelationship, TlsRelationships, TlsRole, accept, connect, discovery_server_name,
 };

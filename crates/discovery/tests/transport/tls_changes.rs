@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use emcee_discovery::tls::{PeerCertificateError, ReverifyError, TlsIdentity, TlsRelationships};
+use emcee_discovery::transport::tls::{PeerCertificateError, ReverifyError, TlsIdentity, TlsRelationships};
 use emcee_testkit::certs::{Ca, Leaf, unix};
 
 use super::secrets;
@@ -60,8 +60,8 @@ async fn a_connection_ends_if_its_certificate_is_revoked_or_reassigned() {
     );
 
     let material = secrets::tls_identity(&secrets::valid_pair("m1", "blue"));
-    let names = [emcee_discovery::tls::SubjectAltName::from("m2.blue.example")];
-    let renamed = emcee_discovery::tls::TlsRelationship::new("blue", material, [("m5", names)]);
+    let names = [emcee_discovery::transport::tls::SubjectAltName::from("m2.blue.example")];
+    let renamed = emcee_discovery::transport::tls::TlsRelationship::new("blue", material, [("m5", names)]);
     let renamed = secrets::relationships([Arc::new(renamed)]);
     assert_eq!(m2.clone().reverify(&renamed), Err(ReverifyError::OtherPeer("m5".into())));
 }

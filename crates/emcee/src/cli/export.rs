@@ -1,7 +1,7 @@
 //! `emcee export`: prints the services for a peer as a bundle, for meshes without a discovery connection.
 
 use clap::Args;
-use emcee_discovery::bundle::{self, Bundle};
+use emcee_discovery::formats::bundle::{self, Bundle};
 use jiff::Timestamp;
 
 use super::ExitStatus;

@@ -9,7 +9,7 @@ use anyhow::bail;
 use clap::Args;
 use emcee_api::labels::EXPORTED_AT;
 use emcee_core::catalogue::Announcement;
-use emcee_discovery::bundle::Bundle;
+use emcee_discovery::formats::bundle::Bundle;
 use ipnet::IpNet;
 use kube::Client;
 use serde_json::{Value, json};

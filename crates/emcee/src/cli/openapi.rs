@@ -3,7 +3,7 @@
 use anyhow::bail;
 use clap::Args;
 use emcee_core::catalogue::{CatalogueReport, PeerReport};
-use emcee_discovery::openapi;
+use emcee_discovery::formats::openapi;
 
 use super::ExitStatus;
 use super::catalogue::admin_client::AdminClientArgs;

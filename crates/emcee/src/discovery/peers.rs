@@ -14,10 +14,10 @@ use emcee_discovery::PeerRef;
 use emcee_discovery::client::{
     AnnouncementValidator, PeerEvent, PeerTarget, PeerTaskHandle, subscribe_to_peer,
 };
-use emcee_discovery::client_stream::{AnnouncementBudget, AnnouncementEvent, DeltaClientSettings};
 use emcee_discovery::counters::DiscoveryCounters;
+use emcee_discovery::delta::client_stream::{AnnouncementBudget, AnnouncementEvent, DeltaClientSettings};
 use emcee_discovery::server::ConnectedPeer;
-use emcee_discovery::tls::TlsRelationships;
+use emcee_discovery::transport::tls::TlsRelationships;
 use jiff::Timestamp;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;

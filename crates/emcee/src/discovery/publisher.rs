@@ -8,8 +8,8 @@ use emcee_core::endpoint::Endpoint;
 use emcee_core::key::ObjectKey;
 use emcee_core::names;
 use emcee_core::protocol::Protocol;
-use emcee_discovery::cache::{ChangedViews, PeerVisibility, ResourceCache};
-use emcee_discovery::endpoint_slice::discovery_announcement_key;
+use emcee_discovery::delta::cache::{ChangedViews, PeerVisibility, ResourceCache};
+use emcee_discovery::formats::endpoint_slice::discovery_announcement_key;
 use emcee_discovery::server::SharedCache;
 use tracing::warn;
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use emcee_core::catalogue::{PeerPolicy, PolicyPeer};
 use emcee_core::inputs::Credential;
 use emcee_core::key::ObjectKey;
-use emcee_discovery::tls::{SubjectAltName, TlsIdentity, TlsRelationship, TlsRelationships};
+use emcee_discovery::transport::tls::{SubjectAltName, TlsIdentity, TlsRelationship, TlsRelationships};
 use tokio::sync::watch;
 use tracing::warn;
 

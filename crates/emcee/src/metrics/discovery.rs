@@ -7,8 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use emcee_core::catalogue::PeerPolicy;
 use emcee_core::key::ObjectKey;
 use emcee_discovery::PeerRef;
-use emcee_discovery::client::ConnectFailure;
-use emcee_discovery::counters::{DiscoveryCounters, PeerCounters, StreamCounters, StreamRole};
+use emcee_discovery::counters::{
+    ConnectFailure, DiscoveryCounters, PeerCounters, StreamCounters, StreamRole,
+};
 use emcee_discovery::server::SharedCache;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;

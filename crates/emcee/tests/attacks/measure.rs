@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use emcee_core::inputs::KeyMaterial;
-use emcee_discovery::grpc::{BidiStream, ClientConnection};
-use emcee_discovery::tls::{SubjectAltName, TlsIdentity, TlsRelationship, connect};
+use emcee_discovery::transport::grpc::{BidiStream, ClientConnection};
+use emcee_discovery::transport::tls::{SubjectAltName, TlsIdentity, TlsRelationship, connect};
 use emcee_discovery::wire::{self, DeltaDiscoveryRequest, DeltaDiscoveryResponse, ENDPOINT_SLICE};
 use tokio::time::timeout;
 

@@ -22,9 +22,9 @@ use tracing::{Instrument as _, debug, info, info_span};
 use super::stream::{ClientStalled, McpStream};
 use super::{FINAL_STATUS_TIMEOUT, McpServerLimits};
 use crate::counters::McpCounters;
-use crate::grpc::{self, GrpcStatus, MessageBody};
 use crate::mcp::store::McpSnapshot;
 use crate::mcp::wire::STREAM_METHOD;
+use crate::transport::grpc::{self, GrpcStatus, MessageBody};
 use crate::wire::Code;
 
 /// Interval of HTTP/2 pings on an idle connection, and the timeout of each.

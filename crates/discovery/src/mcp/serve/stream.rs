@@ -10,10 +10,10 @@ use tracing::{Span, info, warn};
 
 use super::FINAL_STATUS_TIMEOUT;
 use crate::counters::{McpCounters, McpStreamGuard};
-use crate::grpc::{GrpcStatus, MessageReader, MessageSender, ReceiveError};
 use crate::mcp::sotw_stream::{RequestOutcome, SotwServerStream};
 use crate::mcp::store::McpSnapshot;
 use crate::mcp::wire::{DiscoveryRequest, DiscoveryResponse};
+use crate::transport::grpc::{GrpcStatus, MessageReader, MessageSender, ReceiveError};
 use crate::wire::Code;
 
 /// The client does not acknowledge responses, or does not read at all. Its connection must be closed.

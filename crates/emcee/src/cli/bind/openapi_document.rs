@@ -5,7 +5,7 @@ use std::path::Path;
 
 use emcee_core::catalogue::{Announcement, PeerPolicy};
 use emcee_core::labels::Labels;
-use emcee_discovery::openapi::{self, ParsedCatalogue};
+use emcee_discovery::formats::openapi::{self, ParsedCatalogue};
 use emcee_yaml::LocatedValue;
 use serde_json::Value;
 

@@ -3,7 +3,7 @@ use std::io::Write as _;
 use emcee_core::catalogue::Announcement;
 use emcee_core::mode::Mode;
 use emcee_core::protocol::Protocol;
-use emcee_discovery::openapi;
+use emcee_discovery::formats::openapi;
 use emcee_testkit::apiserver::{ApiServer, Fault};
 use emcee_testkit::prelude::*;
 use serde_json::{Value, json};

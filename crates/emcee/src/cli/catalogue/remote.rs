@@ -14,8 +14,10 @@ use emcee_discovery::PeerRef;
 use emcee_discovery::client::{
     AnnouncementValidator, ConnectError, PeerEvent, PeerTarget, UnreachableReason, subscribe_to_peer,
 };
-use emcee_discovery::client_stream::{AnnouncementEvent, DeltaClientSettings};
-use emcee_discovery::tls::{PeerCertificateError, SubjectAltName, TlsError, TlsIdentity, TlsRelationship};
+use emcee_discovery::delta::client_stream::{AnnouncementEvent, DeltaClientSettings};
+use emcee_discovery::transport::tls::{
+    PeerCertificateError, SubjectAltName, TlsError, TlsIdentity, TlsRelationship,
+};
 use serde::Serialize;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout_at};

@@ -7,7 +7,7 @@ use emcee_api::labels::BUNDLE_SERVICE_NAME;
 use emcee_core::catalogue::{Announcement, PeerPolicy};
 use emcee_core::key::ObjectKey;
 use emcee_core::problem::ResourceProblem;
-use emcee_discovery::bundle::{self, Bundle};
+use emcee_discovery::formats::bundle::{self, Bundle};
 use emcee_yaml::ManifestDocument;
 use serde_json::Value;
 

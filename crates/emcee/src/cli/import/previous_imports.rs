@@ -3,7 +3,7 @@
 use emcee_api::ServiceBinding;
 use emcee_api::labels::EXPORTED_AT;
 use emcee_core::key::ObjectKey;
-use emcee_discovery::bundle::Bundle;
+use emcee_discovery::formats::bundle::Bundle;
 use jiff::Timestamp;
 use kube::Client;
 use kube::api::DynamicObject;

@@ -8,7 +8,7 @@ use emcee_core::names;
 use emcee_core::parse;
 use emcee_core::protocol::Protocol;
 use emcee_core::translate::Translation;
-use emcee_discovery::bundle;
+use emcee_discovery::formats::bundle;
 use emcee_testkit::apiserver::ApiServer;
 use emcee_testkit::prelude::*;
 use tempfile::NamedTempFile;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 use emcee_core::inputs::{Credential, DEFAULT_DOMAIN};
 use emcee_core::names;
-use emcee_discovery::tls::TlsIdentity;
+use emcee_discovery::transport::tls::TlsIdentity;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use kube::Api;

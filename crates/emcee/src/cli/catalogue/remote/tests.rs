@@ -5,7 +5,7 @@ use emcee_core::inputs::KeyMaterial;
 use emcee_core::mode::Mode;
 use emcee_core::names;
 use emcee_core::protocol::Protocol;
-use emcee_discovery::cache::PeerVisibility;
+use emcee_discovery::delta::cache::PeerVisibility;
 use emcee_discovery::server::{ServerLimits, SharedCache, XdsServer};
 use emcee_testkit::prelude::*;
 use tokio::net::TcpListener;

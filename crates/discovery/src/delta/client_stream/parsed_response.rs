@@ -7,8 +7,8 @@ use prost::Message;
 use prost::bytes::Bytes;
 
 use super::accepted_resources::ReceivedSlice;
-use crate::endpoint_slice::{SliceName, decode_slice};
-use crate::nack::RejectedResources;
+use crate::delta::nack::RejectedResources;
+use crate::formats::endpoint_slice::{SliceName, decode_slice};
 use crate::wire::XdsResource;
 
 /// The content of one response.

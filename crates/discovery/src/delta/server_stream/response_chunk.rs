@@ -5,7 +5,7 @@ use std::sync::Arc;
 use emcee_core::key::ObjectKey;
 use prost::bytes::Bytes;
 
-use crate::cache::ResourceRecord;
+use crate::delta::cache::ResourceRecord;
 use crate::wire::{DeltaDiscoveryResponse, ENDPOINT_SLICE, MAX_CHUNK_BYTES};
 
 /// Upper bound for the tag and length of a field, in bytes.

@@ -6,7 +6,7 @@ use emcee_core::catalogue::Announcement;
 use emcee_core::key::ObjectKey;
 
 use super::{BudgetShare, DeltaClientSettings};
-use crate::endpoint_slice::{MAX_ENDPOINTS, ServiceSlice, SliceName, discovery_announcement_key};
+use crate::formats::endpoint_slice::{MAX_ENDPOINTS, ServiceSlice, SliceName, discovery_announcement_key};
 
 /// A slice with its version and size.
 #[derive(Clone, Debug)]

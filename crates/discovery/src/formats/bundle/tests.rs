@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::endpoint_slice::discovery_announcement_key;
+use crate::formats::endpoint_slice::discovery_announcement_key;
 
 fn announcement(name: &str, endpoints: &[&str]) -> Announcement {
     let mut endpoints: Vec<_> = endpoints.iter().map(|text| text.parse().unwrap()).collect();

@@ -1,6 +1,6 @@
 //! Announcements in files, for relationships without a stream: one mesh exports a bundle, another imports it.
 //!
-//! A bundle is a list of Kubernetes EndpointSlices, the same as on the wire ([`crate::endpoint_slice`]). Each is
+//! A bundle is a list of Kubernetes EndpointSlices, the same as on the wire ([`crate::formats::endpoint_slice`]). Each is
 //! complete in itself, so people can read them with any tool and leave some out. Annotations add the relationship, the
 //! announcing mesh, and the time of the export.
 //!
@@ -23,7 +23,7 @@ use thiserror::Error;
 pub use read::{BundleProblem, read};
 pub use write::write;
 
-use crate::endpoint_slice::SliceEncodeError;
+use crate::formats::endpoint_slice::SliceEncodeError;
 
 const API_VERSION: &str = "discovery.k8s.io/v1";
 const KIND: &str = "EndpointSlice";

@@ -11,7 +11,7 @@ use emcee_core::protocol::Protocol;
 use serde_json::{Map, Value};
 
 use super::{DocumentReader, describe_value, quote};
-use crate::endpoint_slice::{
+use crate::formats::endpoint_slice::{
     MAX_ENDPOINTS, MAX_IDENTITIES, SliceDecodeError, SliceEncodeError, encode_announcement,
 };
 

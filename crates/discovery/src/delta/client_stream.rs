@@ -35,8 +35,10 @@ pub use self::budget::{AnnouncementBudget, BudgetShare};
 
 use self::accepted_resources::{AcceptedResources, ReceivedSlice};
 use self::parsed_response::ParsedResponse;
-use crate::endpoint_slice::{SliceName, discovery_announcement_key, encode_announcement, split_into_slices};
-use crate::nack::RejectedResources;
+use crate::delta::nack::RejectedResources;
+use crate::formats::endpoint_slice::{
+    SliceName, discovery_announcement_key, encode_announcement, split_into_slices,
+};
 use crate::wire::{DeltaDiscoveryRequest, DeltaDiscoveryResponse, ENDPOINT_SLICE, XdsNode};
 
 /// Validates an announcement. `Err` is the reason why it is refused.

@@ -126,7 +126,7 @@ fn the_largest_resource_fits_in_a_response() {
 fn the_discovery_key_is_no_valid_namespace() {
     let own = Announcement {
         key: discovery_announcement_key(),
-        server_name: crate::tls::discovery_server_name("blue"),
+        server_name: emcee_core::names::discovery_server_name("blue"),
         ..announcement(&["203.0.113.7:15443"])
     };
     assert_eq!(resource_names(&own), ["_emcee/discovery/IPv4"]);

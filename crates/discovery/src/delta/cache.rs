@@ -22,7 +22,7 @@ use emcee_core::key::ObjectKey;
 
 pub(crate) use self::revision_log::ResourceRecord;
 use self::revision_log::RevisionLog;
-use crate::endpoint_slice::{EncodedResource, SliceEncodeError, encode_announcement};
+use crate::formats::endpoint_slice::{EncodedResource, SliceEncodeError, encode_announcement};
 use crate::peer_ref::PeerRef;
 
 /// Number of tombstones that each log keeps for slow streams. A stream that has missed more must reconnect.

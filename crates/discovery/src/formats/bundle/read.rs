@@ -16,7 +16,9 @@ use super::{
     API_VERSION, Bundle, EXPORTED_AT_ANNOTATION, KIND, MESH_ANNOTATION, RELATIONSHIP_ANNOTATION,
     SERVICE_NAME_LABEL,
 };
-use crate::endpoint_slice::{self, AddressType, MAX_ENDPOINTS, ServiceSlice, SliceDecodeError, SliceName};
+use crate::formats::endpoint_slice::{
+    self, AddressType, MAX_ENDPOINTS, ServiceSlice, SliceDecodeError, SliceName,
+};
 use crate::wire;
 
 /// Maximum number of EndpointSlices in a bundle: as many as a peer may announce.

@@ -10,13 +10,13 @@ use super::{
     API_VERSION, Bundle, BundleWriteError, EXPORTED_AT_ANNOTATION, KIND, MESH_ANNOTATION,
     RELATIONSHIP_ANNOTATION, SERVICE_NAME_LABEL,
 };
-use crate::endpoint_slice::{discovery_announcement_key, encode_announcement};
+use crate::formats::endpoint_slice::{discovery_announcement_key, encode_announcement};
 use crate::wire;
 
 /// Converts a bundle to EndpointSlices, in the order of its announcements.
 ///
 /// ```
-/// use emcee_discovery::bundle::{Bundle, read, write};
+/// use emcee_discovery::formats::bundle::{Bundle, read, write};
 /// # use emcee_core::catalogue::Announcement;
 /// # use emcee_core::key::ObjectKey;
 /// # use emcee_core::mode::Mode;

@@ -74,7 +74,7 @@ struct ServiceExtension {
 /// Builds the document for `peer` of `relationship` from its announcements. Each of them has a key of its own.
 ///
 /// ```
-/// use emcee_discovery::openapi::{build_document, read};
+/// use emcee_discovery::formats::openapi::{build_document, read};
 /// # use emcee_core::catalogue::Announcement;
 /// # use emcee_core::key::ObjectKey;
 /// # use emcee_core::mode::Mode;

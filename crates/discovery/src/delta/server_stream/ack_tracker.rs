@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::response_chunk::ResponseChunk;
-use crate::nack::{RejectedResources, rejections_in};
+use crate::delta::nack::{RejectedResources, rejections_in};
 use crate::wire::{DeltaDiscoveryResponse, RpcStatus};
 
 /// The nonces of one stream, its unanswered responses and the refused resources.

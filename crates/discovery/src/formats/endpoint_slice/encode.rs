@@ -46,7 +46,7 @@ pub enum SliceEncodeError {
 /// Encodes an announcement as resources, in the order of their [`SliceName`]s. [`decode_slice`] accepts each of them.
 ///
 /// ```
-/// use emcee_discovery::endpoint_slice::{decode_slice, encode_announcement};
+/// use emcee_discovery::formats::endpoint_slice::{decode_slice, encode_announcement};
 /// use emcee_discovery::wire::XdsResource;
 /// use prost::Message as _;
 /// # use emcee_core::catalogue::Announcement;
@@ -71,7 +71,7 @@ pub enum SliceEncodeError {
 /// let resource = XdsResource::decode(resources[0].bytes.clone()).expect("a resource");
 /// let slice = decode_slice(&resource)?;
 /// assert_eq!(slice.attributes.to_announcement(slice.name.key, slice.endpoints), announcement);
-/// # Ok::<(), emcee_discovery::endpoint_slice::SliceEncodeError>(())
+/// # Ok::<(), emcee_discovery::formats::endpoint_slice::SliceEncodeError>(())
 /// ```
 pub fn encode_announcement(announcement: &Announcement) -> Result<Vec<EncodedResource>, SliceEncodeError> {
     if let Some(identity) = announcement.identities.iter().find(|identity| identity.contains(',')) {

@@ -8,7 +8,7 @@ use emcee_core::key::ObjectKey;
 use foldhash::{HashMap, HashMapExt};
 use prost::bytes::Bytes;
 
-use crate::endpoint_slice::EncodedResource;
+use crate::formats::endpoint_slice::EncodedResource;
 
 /// The current state of a resource, or the tombstone of a removed one.
 #[derive(Debug)]

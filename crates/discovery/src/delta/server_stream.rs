@@ -29,7 +29,7 @@ use thiserror::Error;
 use self::ack_tracker::AckTracker;
 use self::response_chunk::ResponseChunk;
 use self::subscription_state::SubscriptionState;
-use crate::cache::{ResourceCache, ResourceRecord};
+use crate::delta::cache::{ResourceCache, ResourceRecord};
 use crate::peer_ref::PeerRef;
 use crate::wire::{Code, DeltaDiscoveryRequest, DeltaDiscoveryResponse, ENDPOINT_SLICE};
 
@@ -184,7 +184,7 @@ impl DeltaServerStream {
     /// Call it until it returns `None`: after each request, and when [`ChangedViews`] of the cache include the peer. An
     /// error ends the stream.
     ///
-    /// [`ChangedViews`]: crate::cache::ChangedViews
+    /// [`ChangedViews`]: crate::delta::cache::ChangedViews
     pub fn next_response(
         &mut self,
         cache: &ResourceCache,
