@@ -109,7 +109,7 @@ impl Cli {
             // `demo` and `certs` know no exit status other than success; they fail with an error.
             #[cfg(feature = "demo")]
             Command::Demo(args) => {
-                demo::run(&args, crate::shutdown::shutdown_requested, console)?;
+                demo::run(&args, crate::run::shutdown::shutdown_requested, console)?;
                 Ok(ExitStatus::Success)
             }
             Command::Status(args) => status::run(&args, console),

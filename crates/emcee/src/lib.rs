@@ -7,7 +7,6 @@
 //!   └──► console (everything that is printed)
 //! ```
 
-pub mod admin;
 pub mod catalogue;
 pub mod certs;
 pub mod cli;
@@ -15,14 +14,11 @@ pub mod cluster;
 pub mod console;
 #[cfg(feature = "demo")]
 mod demo;
-mod discovery;
-pub mod file_mode;
 pub mod http_server;
 pub mod inputs;
 pub mod install;
 mod logging;
-mod mcp;
 pub mod metrics;
-mod shutdown;
+pub mod run;
 mod text_table;
 pub mod webhook;

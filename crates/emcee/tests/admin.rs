@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
 use std::sync::Arc;
 
-use emcee::admin::{self, AdminState, EngineHealth};
+use emcee::run::admin::{self, AdminState, EngineHealth};
 use emcee_controller::CatalogueState;
 use emcee_core::inputs::{InputChange, InputCoverage, Service, TranslationSettings};
 use emcee_core::key::ObjectKey;

@@ -12,14 +12,14 @@ use tracing::level_filters::LevelFilter;
 
 use super::ExitStatus;
 use super::common_args::MeshSettings;
-use crate::admin::{AdminState, PortArgs};
-use crate::cluster::{self, ClusterArgs};
 use crate::console::Console;
-use crate::discovery::MeshDiscovery;
-use crate::file_mode::{FileMode, FileModeDirs};
 use crate::logging::LogArgs;
 use crate::metrics::{self, DiscoveryMetrics};
-use crate::shutdown;
+use crate::run::admin::{AdminState, PortArgs};
+use crate::run::controller::{self, ClusterArgs};
+use crate::run::discovery::MeshDiscovery;
+use crate::run::file_mode::{FileMode, FileModeDirs};
+use crate::run::shutdown;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -99,7 +99,7 @@ pub(super) fn run(args: &RunArgs, console: &mut Console<'_>) -> anyhow::Result<E
             let end = shutdown::shutdown_requested()?;
             shutdown::run_to_completion(
                 runtime,
-                cluster::run_controller(&args.cluster, &args.mesh_settings, end),
+                controller::run_controller(&args.cluster, &args.mesh_settings, end),
             )?;
             Ok(ExitStatus::Success)
         }

@@ -11,7 +11,7 @@ use kube::Client;
 
 use super::ExitStatus;
 use super::common_args::parse_duration;
-use crate::cluster::{self, ConnectArgs, ScopeArgs, lease, read};
+use crate::cluster::{ConnectArgs, ScopeArgs, lease, options, read};
 use crate::console::Console;
 
 const EXAMPLES: &str = "\
@@ -150,12 +150,12 @@ impl UninstallArgs {
     }
 
     async fn find_objects(&self, client: &Client) -> anyhow::Result<Uninstall> {
-        let options = cluster::default_options(self.scope.to_scope(&self.gateway_namespaces));
+        let options = options::default_options(self.scope.to_scope(&self.gateway_namespaces));
         Ok(Uninstall::prepare(client.clone(), &options, &self.uninstall_extent()).await?)
     }
 
     fn own_namespace(&self) -> String {
-        cluster::own_namespace(self.namespace.as_deref())
+        options::own_namespace(self.namespace.as_deref())
     }
 
     /// Returns the final note: which resources are kept.

@@ -13,11 +13,11 @@ use emcee_core::inputs::{InputCoverage, TranslationSettings};
 use jiff::Timestamp;
 use tokio::sync::{oneshot, watch};
 
-use crate::admin::{self, AdminState};
 use crate::console::Console;
-use crate::discovery::{DiscoveryArgs, MeshDiscovery};
-use crate::file_mode::{FileMode, FileModeDirs, FileModeView};
 use crate::metrics::DiscoveryMetrics;
+use crate::run::admin::{self, AdminState};
+use crate::run::discovery::{DiscoveryArgs, MeshDiscovery};
+use crate::run::file_mode::{FileMode, FileModeDirs, FileModeView};
 
 /// Interval at which a mesh reads its resources.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);

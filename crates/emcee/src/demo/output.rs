@@ -8,7 +8,7 @@ use emcee_core::endpoint::Endpoint;
 
 use super::DemoMeshes;
 use crate::console::Console;
-use crate::file_mode::FileModeView;
+use crate::run::file_mode::FileModeView;
 use crate::text_table::format_table;
 
 pub(super) const OPENING: &str = "\

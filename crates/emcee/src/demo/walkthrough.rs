@@ -9,7 +9,7 @@ use emcee_core::plan::GeneratedObject;
 use super::output::{self, plural};
 use super::{DemoMesh, DemoMeshes};
 use crate::console::Console;
-use crate::file_mode::FileModeView;
+use crate::run::file_mode::FileModeView;
 
 /// Time limit for the result of one step. Each usually takes a second or two.
 const STEP_TIMEOUT: Duration = Duration::from_secs(20);

@@ -8,8 +8,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use emcee::admin::{self, AdminState, EngineHealth};
 use emcee::metrics::WebhookMetrics;
+use emcee::run::admin::{self, AdminState, EngineHealth};
 use emcee::webhook::{self, WebhookOptions};
 use emcee_controller::CatalogueState;
 use emcee_testkit::apiserver::ApiServer;

@@ -201,7 +201,8 @@ fn no_names_of_objects_change_anything_outside() {
     folders.write_file("default/Service-a.yaml", format!("{HEADER}kind: Service\n"));
     folders.write_file("out/deep/er/out/.keep", "");
     let before = files_outside(&folders);
-    let of = emcee::file_mode::FileModeDirs { dir: folders.path("in"), out: folders.path("out/deep/er/out") };
+    let of =
+        emcee::run::file_mode::FileModeDirs { dir: folders.path("in"), out: folders.path("out/deep/er/out") };
     let settings = emcee_core::inputs::TranslationSettings {
         coverage: emcee_core::inputs::InputCoverage::Partial,
         ..emcee_core::inputs::TranslationSettings::default()
@@ -210,7 +211,7 @@ fn no_names_of_objects_change_anything_outside() {
     let (mut out, mut err) = (std::io::sink(), std::io::sink());
     let mut console = emcee::console::Console::new(&mut out, &mut err);
     for start in 0..5 {
-        let mut mode = emcee::file_mode::FileMode::open(of.clone(), settings.clone()).expect("folders");
+        let mut mode = emcee::run::file_mode::FileMode::open(of.clone(), settings.clone()).expect("folders");
         for round in 0..20 {
             let objects: Vec<_> = (0..20).map(|_| numbers.object().to_string()).collect();
             folders.write_file("in/objects.yaml", objects.join("\n---\n"));

@@ -15,7 +15,7 @@ use kube::Client;
 use crate::cli::check::{DuplicatePolicy, check_documents};
 use crate::cli::common_args::{self, MeshSettings};
 use crate::cli::relationships::KnownRelationships;
-use crate::cluster::{self, ConnectArgs, ScopeArgs, read};
+use crate::cluster::{ConnectArgs, ScopeArgs, options, read};
 use crate::console::Console;
 
 /// Arguments that select files or a cluster.
@@ -93,7 +93,7 @@ impl SourceArgs {
         if self.filename.is_empty() {
             let found = read::block_on(async {
                 let client = self.connect.build_client().await?;
-                let mut options = cluster::read_only_options(&self.scope, &self.mesh_settings);
+                let mut options = options::read_only_options(&self.scope, &self.mesh_settings);
                 options.cluster_networks = networks.to_vec();
                 Ok(catalogue_from_snapshot(ClusterSnapshot::capture(client, &options).await?))
             });

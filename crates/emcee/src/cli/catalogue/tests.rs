@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::*;
 use crate::cli::command_test::{BINDINGS, FEDS};
-use crate::cluster::default_options;
+use crate::cluster::options::default_options;
 
 fn render(catalogue: serde_json::Value) -> String {
     catalogue_table::render_catalogue(&serde_json::from_value(catalogue).expect("a catalogue"))

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::{DiffArgs, difference_text};
 use crate::cli::{ExitStatus, common_args};
-use crate::cluster::{self, read};
+use crate::cluster::{options, read};
 use crate::console::Console;
 use crate::inputs::{self, DEFAULT_NAMESPACE, DocumentInputs};
 
@@ -47,7 +47,7 @@ async fn compute_diff(
     client: Client,
     mut reading: LoadedManifests,
 ) -> anyhow::Result<Result<ClusterDiff, Vec<FileProblem>>> {
-    let options = cluster::read_only_options(&args.scope, &args.mesh_settings);
+    let options = options::read_only_options(&args.scope, &args.mesh_settings);
     let mut snapshot = ClusterSnapshot::capture(client.clone(), &options).await?;
     // Must precede the conversion below, which reads age and UID from the documents.
     for document in &mut reading.documents {

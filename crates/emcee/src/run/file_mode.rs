@@ -31,7 +31,7 @@ use jiff::Timestamp;
 use tokio::sync::{mpsc, watch};
 
 use crate::console::Console;
-use crate::discovery::DiscoveryChannels;
+use crate::run::discovery::DiscoveryChannels;
 use health::FileModeHealth;
 use output_dir::OutputDir;
 use reconcile::FileReconciler;

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::FileModeView;
-use crate::admin::EngineHealth;
+use crate::run::admin::EngineHealth;
 
 /// Health of file mode, read from the state that it publishes.
 pub(crate) struct FileModeHealth {

@@ -94,7 +94,7 @@ mod tests {
     use emcee_testkit::prelude::*;
 
     use super::*;
-    use crate::discovery::publisher::tests::policy;
+    use crate::run::discovery::publisher::tests::policy;
 
     fn policy_with_certificate(relationship: &str) -> PeerPolicy {
         let secret = secret_tls("blue", "blue").pair(&valid_pair("m1.example")).build();

@@ -15,7 +15,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tracing::warn;
 
-use crate::admin;
+use crate::run::admin;
 
 /// Interval at which the files of the certificate are read again.
 const CERTIFICATE_POLL_INTERVAL: Duration = Duration::from_secs(10);

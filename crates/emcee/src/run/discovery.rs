@@ -110,7 +110,7 @@ impl MeshDiscovery {
     /// The address cannot be bound.
     pub(crate) fn open(args: &DiscoveryArgs, metrics: DiscoveryMetrics) -> anyhow::Result<Self> {
         let listener = match args.discovery_address {
-            Some(address) => Some(crate::admin::bind_listener(address)?),
+            Some(address) => Some(crate::run::admin::bind_listener(address)?),
             None => None,
         };
         let announcer = Arc::clone(&metrics.cache);

@@ -5,7 +5,7 @@ use emcee_discovery::PeerRef;
 
 use super::*;
 
-pub(in crate::discovery) fn policy(relationship: &str, peers: &[&str]) -> Arc<PeerPolicy> {
+pub(in crate::run::discovery) fn policy(relationship: &str, peers: &[&str]) -> Arc<PeerPolicy> {
     let peer = |name: &&str| PolicyPeer {
         name: (*name).into(),
         subject_alt_names: vec![format!("{name}.example")],
