@@ -20,6 +20,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::*;
+use crate::counters::ConnectFailure;
 use crate::formats::endpoint_slice::encode_announcement;
 use crate::transport::grpc::{CONTENT_TYPE, MessageReader, MessageSender, message_channel};
 use crate::transport::tls::{SubjectAltName, TlsIdentity, TlsRelationship, accept};

@@ -24,7 +24,7 @@ use crate::webhook::{self, WebhookOptions};
 /// Arguments of `emcee run` on Kubernetes.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "On Kubernetes")]
-pub struct ClusterArgs {
+pub(crate) struct ClusterArgs {
     #[command(flatten)]
     connect: ConnectArgs,
 
