@@ -31,5 +31,5 @@ pub const DELTA_METHOD_PATH: &str =
 pub const MAX_CHUNK_BYTES: usize = 16 * 1024;
 
 /// Maximum size of a response, in bytes; a client may reject a larger one without reading it. The largest resource
-/// that [`crate::formats::endpoint_slice`] allows fits.
+/// that `formats::endpoint_slice` allows fits.
 pub const MAX_RESPONSE_BYTES: usize = 1024 * 1024;
