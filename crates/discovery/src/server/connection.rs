@@ -93,8 +93,10 @@ impl XdsConnection {
         // The `Arc` is cloned so that the borrow ends here. A `watch` borrow that is held over an await blocks the
         // sender.
         let relationships = Arc::clone(&self.shared.relationships.borrow());
+        // Boxed, because a handshake has more state than an idle connection, which would otherwise keep the room for it.
+        let handshake = Box::pin(self.shared.handshakes.run_handshake(stream, self.client_ip, relationships));
         let accepted = tokio::select! {
-            accepted = self.shared.handshakes.run_handshake(stream, self.client_ip, relationships) => accepted,
+            accepted = handshake => accepted,
             // During shutdown a client in its handshake is dropped: it has no stream yet that could end in good order.
             _ = self.shutdown.changed() => return,
         };
