@@ -13,6 +13,13 @@ async fn wait_for_leadership(leads: &mut watch::Receiver<bool>, expected: bool) 
     leads.wait_for(|leads| *leads == expected).await.expect("the candidate stands");
 }
 
+/// Starts a candidate, and waits until it leads.
+async fn become_leader(server: &ApiServer, identity: &str) -> Leadership {
+    let candidate = Leadership::acquire(server.client(), "emcee-system", identity);
+    wait_for_leadership(&mut candidate.leads(), true).await;
+    candidate
+}
+
 fn holder(server: &ApiServer) -> String {
     let lease = server.get("leases.coordination.k8s.io", "emcee-system", "emcee").unwrap_or_default();
     lease["spec"]["holderIdentity"].as_str().unwrap_or_default().to_owned()
@@ -21,8 +28,7 @@ fn holder(server: &ApiServer) -> String {
 #[tokio::test(start_paused = true)]
 async fn a_released_lease_is_acquired_by_the_next_replica() {
     let server = ApiServer::new();
-    let first = Leadership::acquire(server.client(), "emcee-system", "a");
-    wait_for_leadership(&mut first.leads(), true).await;
+    let first = become_leader(&server, "a").await;
     let second = Leadership::acquire(server.client(), "emcee-system", "b");
     assert!(!*second.leads().borrow());
     let given_back = tokio::time::Instant::now();
@@ -37,9 +43,8 @@ async fn a_released_lease_is_acquired_by_the_next_replica() {
 #[tokio::test(start_paused = true)]
 async fn a_leader_that_cannot_renew_stops_and_recovers() {
     let server = ApiServer::new();
-    let first = Leadership::acquire(server.client(), "emcee-system", "a");
+    let first = become_leader(&server, "a").await;
     let mut leads = first.leads();
-    wait_for_leadership(&mut leads, true).await;
     server.pause();
     wait_for_leadership(&mut leads, false).await;
     server.resume();
@@ -54,8 +59,7 @@ async fn errors_do_not_end_the_election() {
         server.inject(Fault::code(code).plural("leases.coordination.k8s.io"));
     }
     server.inject(Fault::code(409).verb(Verb::Update).plural("leases.coordination.k8s.io").after(2));
-    let first = Leadership::acquire(server.client(), "emcee-system", "a");
-    wait_for_leadership(&mut first.leads(), true).await;
+    let first = become_leader(&server, "a").await;
     first.release().await;
     assert_eq!(holder(&server), "");
 }
@@ -81,16 +85,14 @@ async fn count_losses(leads: &watch::Receiver<bool>, seconds: u64) -> usize {
 #[tokio::test(start_paused = true)]
 async fn a_holder_that_renews_keeps_leading() {
     let server = ApiServer::new();
-    let first = Leadership::acquire(server.client(), "emcee-system", "a");
-    wait_for_leadership(&mut first.leads(), true).await;
+    let first = become_leader(&server, "a").await;
     assert_eq!(count_losses(&first.leads(), 120).await, 0);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_renewal_just_before_the_deadline_counts() {
     let server = ApiServer::new();
-    let first = Leadership::acquire(server.client(), "emcee-system", "a");
-    wait_for_leadership(&mut first.leads(), true).await;
+    let first = become_leader(&server, "a").await;
     server.inject(Fault::code(500).verb(Verb::Update).plural(LEASES).times(7));
     assert_eq!(count_losses(&first.leads(), 60).await, 0);
 }
@@ -98,8 +100,7 @@ async fn a_renewal_just_before_the_deadline_counts() {
 #[tokio::test(start_paused = true)]
 async fn a_deleted_lease_allows_no_second_leader() {
     let server = ApiServer::new();
-    let first = Leadership::acquire(server.client(), "emcee-system", "a");
-    wait_for_leadership(&mut first.leads(), true).await;
+    let first = become_leader(&server, "a").await;
     let second = Leadership::acquire(server.client(), "emcee-system", "b");
     // The second replica has seen the holder.
     let looks = |state: &ServerState| state.log().iter().filter(|logged| logged.verb == Verb::Get).count();
@@ -113,8 +114,7 @@ async fn a_deleted_lease_allows_no_second_leader() {
 #[tokio::test(start_paused = true)]
 async fn the_lease_is_released_after_a_failed_renewal() {
     let server = ApiServer::new();
-    let first = Leadership::acquire(server.client(), "emcee-system", "a");
-    wait_for_leadership(&mut first.leads(), true).await;
+    let first = become_leader(&server, "a").await;
     server.inject(Fault::code(500).verb(Verb::Update).plural(LEASES));
     server.wait_until(|state| state.log().iter().any(|logged| logged.code == 500)).await;
     first.release().await;
@@ -128,8 +128,7 @@ async fn foreign_labels_stay_and_transitions_are_counted() {
     server
         .put(LEASES, json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata}));
     for identity in ["a", "b"] {
-        let replica = Leadership::acquire(server.client(), "emcee-system", identity);
-        wait_for_leadership(&mut replica.leads(), true).await;
+        let replica = become_leader(&server, identity).await;
         replica.release().await;
     }
     let lease = server.get(LEASES, "emcee-system", "emcee").unwrap_or_default();
@@ -149,8 +148,7 @@ fn put_lease(server: &ApiServer, spec: &Value) {
 /// Returns how long a candidate waits until it leads.
 async fn time_until_leading(server: &ApiServer) -> Duration {
     let begun = Instant::now();
-    let candidate = Leadership::acquire(server.client(), "emcee-system", "b");
-    wait_for_leadership(&mut candidate.leads(), true).await;
+    let candidate = become_leader(server, "b").await;
     let waited = begun.elapsed();
     candidate.release().await;
     waited
@@ -159,9 +157,8 @@ async fn time_until_leading(server: &ApiServer) -> Duration {
 #[tokio::test(start_paused = true)]
 async fn a_stolen_lease_ends_the_leadership_and_is_not_taken_back() {
     let server = ApiServer::new();
-    let first = Leadership::acquire(server.client(), "emcee-system", "a");
+    let first = become_leader(&server, "a").await;
     let mut leads = first.leads();
-    wait_for_leadership(&mut leads, true).await;
     put_lease(&server, &json!({"holderIdentity": "thief", "leaseDurationSeconds": 15}));
     let stolen = Instant::now();
     wait_for_leadership(&mut leads, false).await;
@@ -213,8 +210,7 @@ async fn a_candidate_without_permission_tries_less_often() {
 #[tokio::test(start_paused = true)]
 async fn a_renewal_changes_neither_the_acquisition_nor_the_transitions() {
     let server = ApiServer::new();
-    let first = Leadership::acquire(server.client(), "emcee-system", "a");
-    wait_for_leadership(&mut first.leads(), true).await;
+    let first = become_leader(&server, "a").await;
     let spec = || server.get(LEASES, "emcee-system", "emcee").unwrap_or_default()["spec"].clone();
     let acquired = spec();
     assert_eq!(acquired["leaseTransitions"], 0, "the creation is no transition");
@@ -229,9 +225,8 @@ async fn a_renewal_changes_neither_the_acquisition_nor_the_transitions() {
 #[tokio::test(start_paused = true)]
 async fn a_leader_without_permission_stops_at_its_deadline() {
     let server = ApiServer::new();
-    let first = Leadership::acquire(server.client(), "emcee-system", "a");
+    let first = become_leader(&server, "a").await;
     let mut leads = first.leads();
-    wait_for_leadership(&mut leads, true).await;
     server.inject(Fault::code(403).plural(LEASES).times(usize::MAX));
     let begun = Instant::now();
     wait_for_leadership(&mut leads, false).await;

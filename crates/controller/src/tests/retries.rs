@@ -304,7 +304,7 @@ fn replacement_of(status: &Value) -> Option<Value> {
 
 #[test]
 fn a_status_that_another_client_wrote_is_replaced() {
-    let own = replacement_of(&Value::Null).expect("there is none yet");
+    let own = replacement_of(&Value::Null).expect("a resource without a status gets one");
     assert_eq!(own["observedGeneration"], 3);
     for theirs in [
         json!({}),
@@ -325,7 +325,7 @@ fn a_status_that_another_client_wrote_is_replaced() {
 
 #[test]
 fn a_condition_that_stays_keeps_its_transition_time() {
-    let mut before = replacement_of(&Value::Null).expect("there is none yet");
+    let mut before = replacement_of(&Value::Null).expect("a resource without a status gets one");
     for condition in before["conditions"].as_array_mut().expect("conditions") {
         condition["lastTransitionTime"] = "2020-01-01T00:00:00Z".into();
     }

@@ -6,7 +6,6 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
 
 use emcee::metrics::WebhookMetrics;
 use emcee::run::admin::{self, AdminState, EngineHealth};
@@ -201,6 +200,6 @@ pub(crate) fn serve_webhook() {
         ));
         api.wait_until(|state| state.get("secrets", "emcee", "emcee-webhook").is_some()).await;
         println!("ready {} {}", addresses.0, addresses.1);
-        tokio::time::sleep(Duration::from_hours(1)).await;
+        std::future::pending::<()>().await;
     });
 }
