@@ -1,5 +1,7 @@
 //! Labels and annotations that Emcee reads and writes.
 
+use std::collections::BTreeMap;
+
 /// Label of every object that Emcee generates, with the value [`MANAGED_BY_EMCEE`].
 pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 /// Value of the label [`MANAGED_BY`].
@@ -46,3 +48,9 @@ pub const EXPORTED_AT: &str = "emcee.io/exported-at";
 pub const ISTIO_EXPORT_TO: &str = "networking.istio.io/exportTo";
 /// Istio label: the revision of the control plane.
 pub const ISTIO_REVISION: &str = "istio.io/rev";
+
+/// Returns whether labels contain [`MANAGED_BY`] with Emcee's value. Anyone can copy a label: where the API server
+/// records who applied an object, that decides.
+pub fn is_managed_by_emcee(labels: Option<&BTreeMap<String, String>>) -> bool {
+    labels.and_then(|labels| labels.get(MANAGED_BY)).is_some_and(|manager| manager == MANAGED_BY_EMCEE)
+}

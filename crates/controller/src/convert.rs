@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use emcee_api::istio::{DestinationRule, PeerAuthentication, WorkloadEntry};
-use emcee_api::labels;
+use emcee_api::labels::is_managed_by_emcee;
 use emcee_core::catalogue::root_hash;
 use emcee_core::inputs::{
     self, ClusterNode, Credential, EndpointSlice, InputChange, ParsedResource, Service, UserDestinationRule,
@@ -197,20 +197,20 @@ pub(crate) fn workload_entry_update(key: &ObjectKey, object: Option<DynamicObjec
 pub(crate) fn destination_rule_update(
     cluster_domain: &str,
     key: &ObjectKey,
-    mut object: Option<DynamicObject>,
+    object: Option<DynamicObject>,
 ) -> Option<WatchUpdate> {
-    if let Some(object) = object.as_mut().filter(|object| is_managed(object.metadata.labels.as_ref())) {
-        let fields = object.metadata.managed_fields.iter().flatten();
-        if fields.into_iter().any(|entry| is_own_entry(GeneratedKind::DestinationRule, entry)) {
-            return None;
-        }
-        // The core ignores rules with this label.
-        object.metadata.labels = None;
+    let is_own = |object: &DynamicObject| {
+        let mut fields = object.metadata.managed_fields.iter().flatten();
+        is_managed_by_emcee(object.metadata.labels.as_ref())
+            && fields.any(|entry| is_own_entry(GeneratedKind::DestinationRule, entry))
+    };
+    if object.as_ref().is_some_and(is_own) {
+        return None;
     }
     let rule = object.and_then(decode_object::<DestinationRule>);
     Some(WatchUpdate::Input(InputChange::DestinationRule(
         key.clone(),
-        rule.and_then(|rule| UserDestinationRule::from_object(&rule, cluster_domain)),
+        rule.map(|rule| UserDestinationRule::from_object(&rule, cluster_domain)),
     )))
 }
 
@@ -269,10 +269,6 @@ pub(crate) fn live_update(
 fn is_taken_over_by_user(spec: &Value) -> bool {
     let selects = spec["selector"].as_object().is_some_and(|selector| !selector.is_empty());
     selects || spec["type"].as_str().is_some_and(|kind| kind != "ClusterIP")
-}
-
-fn is_managed(labels: Option<&std::collections::BTreeMap<String, String>>) -> bool {
-    labels.and_then(|labels| labels.get(labels::MANAGED_BY)).is_some_and(|by| by == labels::MANAGED_BY_EMCEE)
 }
 
 /// Returns an object of the API server as JSON.

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use emcee_api::istio::{DestinationRule, PeerAuthentication, WorkloadEntry};
+use emcee_api::labels::is_managed_by_emcee;
 use emcee_api::{API_VERSION, GROUP};
 use emcee_core::inputs::{self, ParsedResource};
 use emcee_core::inputs::{
@@ -117,10 +118,10 @@ impl DocumentInputs {
             }
             ("networking.istio.io", "DestinationRule") => {
                 self.add_object::<DestinationRule>(document, |object| {
-                    Some(InputChange::DestinationRule(
-                        key,
-                        UserDestinationRule::from_object(object, cluster_domain),
-                    ))
+                    // A file does not record who applied the object, so only the label can tell.
+                    let is_own = is_managed_by_emcee(object.metadata.labels.as_ref());
+                    let rule = (!is_own).then(|| UserDestinationRule::from_object(object, cluster_domain));
+                    Some(InputChange::DestinationRule(key, rule))
                 });
             }
             ("networking.istio.io", "WorkloadEntry") => {

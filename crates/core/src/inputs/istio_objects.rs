@@ -6,7 +6,6 @@ use emcee_api::istio::{
     ClientTls, ClientTlsMode, DestinationRule as Rule, MutualTls as ApiMutualTls, MutualTlsMode,
     PeerAuthentication as Policy, TrafficPolicy,
 };
-use emcee_api::labels;
 
 use crate::key::{ObjectKey, Precedence};
 use crate::labels::Labels;
@@ -88,15 +87,11 @@ pub struct UserDestinationRule {
 }
 
 impl UserDestinationRule {
-    /// Reads a DestinationRule. Returns `None` if Emcee generated it.
-    pub fn from_object(object: &Rule, cluster_domain: &str) -> Option<Self> {
+    /// Reads a DestinationRule. The caller leaves out those that Emcee generated.
+    pub fn from_object(object: &Rule, cluster_domain: &str) -> Self {
         let metadata = &object.metadata;
-        let managed = metadata.labels.as_ref().and_then(|labels| labels.get(labels::MANAGED_BY));
-        if managed.is_some_and(|by| by == labels::MANAGED_BY_EMCEE) {
-            return None;
-        }
         let namespace = metadata.namespace.as_deref().unwrap_or("default");
-        Some(Self {
+        Self {
             key: ObjectKey::new(namespace, metadata.name.as_deref().unwrap_or_default()),
             host: qualify_host(&object.spec.host, namespace, cluster_domain),
             export_to: object.spec.export_to.clone(),
@@ -108,7 +103,7 @@ impl UserDestinationRule {
                 .collect(),
             selects_clients: object.spec.workload_selector.is_some(),
             custom_tls_field: find_custom_tls(object).map(String::into_boxed_str),
-        })
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use emcee_api::istio;
+use emcee_api::labels::is_managed_by_emcee;
 use emcee_core::inputs::{
     ClusterNode, Credential, EndpointSlice, InputChange, ParsedResource, PeerAuthentication, Service,
     UserDestinationRule, Workload, WorkloadEntry, WorkloadKind, is_ca_secret_name,
@@ -43,10 +44,12 @@ pub(crate) fn change(object: &Value) -> InputChange {
             let facts = PeerAuthentication::from_object(&typed::<istio::PeerAuthentication>(object));
             InputChange::PeerAuthentication(key, Some(facts))
         }
-        "DestinationRule" => InputChange::DestinationRule(
-            key,
-            UserDestinationRule::from_object(&typed::<istio::DestinationRule>(object), "cluster.local"),
-        ),
+        "DestinationRule" => {
+            let rule = typed::<istio::DestinationRule>(object);
+            let is_own = is_managed_by_emcee(rule.metadata.labels.as_ref());
+            let rule = (!is_own).then(|| UserDestinationRule::from_object(&rule, "cluster.local"));
+            InputChange::DestinationRule(key, rule)
+        }
         _ => super::peer_changes::change(object),
     }
 }
