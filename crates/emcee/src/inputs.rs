@@ -59,18 +59,14 @@ impl DocumentInputs {
     /// Problems of the Secrets that a MeshFedConfig selects, at the lines of the Secrets.
     ///
     /// `others` are MeshFedConfigs in use that are missing from these documents, or that are invalid in them.
-    pub fn credential_problems(
-        &self,
-        others: &[Arc<FedConfig>],
-        now: Timestamp,
-    ) -> Vec<(ObjectKey, FileProblem)> {
+    pub fn credential_problems(&self, others: &[Arc<FedConfig>], now: Timestamp) -> Vec<FileProblem> {
         let selected = self.credentials.iter().filter(|(_, credential)| {
             self.fed_configs().chain(others).any(|config| selects_credential(config, credential))
         });
         let problem = |(document, credential): &(ManifestDocument, Credential)| {
             // Depends on the time: a certificate expires without a change of its Secret.
             let (field, message) = credential.problem_at(now)?;
-            Some((credential.key.clone(), document.problem_at(Some(&field), message)))
+            Some(document.problem_at(Some(&field), message))
         };
         selected.filter_map(problem).collect()
     }

@@ -55,7 +55,7 @@ pub(super) fn check_documents(
     let one_mesh = again.is_empty() && elsewhere.is_empty();
     refusals.extend(again.iter().map(DuplicateObject::to_problem));
     refusals.append(&mut inputs.refusals);
-    refusals.extend(inputs.credential_problems(&[], settings.now).into_iter().map(|(_, problem)| problem));
+    refusals.extend(inputs.credential_problems(&[], settings.now));
     let translation = Translation::from_changes(settings, std::mem::take(&mut inputs.changes));
     let mut checked = CheckReport {
         translation,

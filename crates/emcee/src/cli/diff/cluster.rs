@@ -71,8 +71,7 @@ fn collect_refusals(reading: &LoadedManifests, inputs: &mut DocumentInputs) -> V
     refusals
         .extend(twice.iter().filter(|pair| pair.second.kind != "Namespace").map(DuplicateObject::to_problem));
     refusals.append(&mut inputs.refusals);
-    refusals
-        .extend(inputs.credential_problems(&[], Timestamp::now()).into_iter().map(|(_, problem)| problem));
+    refusals.extend(inputs.credential_problems(&[], Timestamp::now()));
     refusals
 }
 

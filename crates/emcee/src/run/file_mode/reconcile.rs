@@ -175,8 +175,7 @@ impl FileReconciler {
     fn credential_refusals(&self, inputs: &DocumentInputs) -> Vec<FileProblem> {
         let configs = self.translation().inputs().fed_configs();
         let in_place: Vec<_> = configs.filter_map(|(_, config)| config.clone().ok()).collect();
-        let problems = inputs.credential_problems(&in_place, self.settings().now).into_iter();
-        problems.map(|(_, problem)| problem).collect()
+        inputs.credential_problems(&in_place, self.settings().now)
     }
 
     /// Prints those messages that were not printed last time.
