@@ -1,6 +1,7 @@
 //! `cargo xtask test`: runs the steps, those that fail fastest first.
 
 mod deny;
+mod failure_texts;
 mod language;
 mod openapi;
 mod static_binary;
@@ -12,6 +13,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 
+use self::failure_texts::FailureTexts;
 use self::steps::{STEPS, Step};
 use self::test_counts::TestCounts;
 
@@ -26,6 +28,20 @@ pub(crate) struct TestArgs {
     list: bool,
 }
 
+/// What the test harness printed.
+#[derive(Default)]
+struct TestOutput {
+    counts: TestCounts,
+    failures: FailureTexts,
+}
+
+impl TestOutput {
+    fn read_line(&mut self, line: &str) {
+        self.counts.count_line(line);
+        self.failures.read_line(line);
+    }
+}
+
 /// Runs the chosen steps, and reports the result. The last line counts the tests.
 pub(crate) fn run(args: &TestArgs) -> ExitCode {
     let chosen: Vec<_> = STEPS.iter().filter(|step| args.selects(step)).collect();
@@ -35,17 +51,18 @@ pub(crate) fn run(args: &TestArgs) -> ExitCode {
         }
         return ExitCode::SUCCESS;
     }
-    let mut counts = TestCounts::default();
-    match run_steps(&chosen, &mut counts) {
+    let mut output = TestOutput::default();
+    match run_steps(&chosen, &mut output) {
         Ok(()) => {
-            print_totals(&counts);
+            print_totals(&output.counts);
             ExitCode::SUCCESS
         }
         Err(error) => {
+            print!("\n{}", output.failures.joined_text());
             eprintln!("error: {error:#}");
             // After the failure of another step, totals with "0 failed" would read like a success.
-            if counts.failed > 0 {
-                print_totals(&counts);
+            if output.counts.failed > 0 {
+                print_totals(&output.counts);
             }
             ExitCode::FAILURE
         }
@@ -53,17 +70,17 @@ pub(crate) fn run(args: &TestArgs) -> ExitCode {
 }
 
 /// Stops at the first step that fails.
-fn run_steps(steps: &[&Step], counts: &mut TestCounts) -> Result<()> {
+fn run_steps(steps: &[&Step], output: &mut TestOutput) -> Result<()> {
     let begun = Instant::now();
-    steps.iter().try_for_each(|step| run_step(step, counts))?;
+    steps.iter().try_for_each(|step| run_step(step, output))?;
     println!("\nAll steps passed in {:.0} s.", begun.elapsed().as_secs_f64());
     Ok(())
 }
 
-fn run_step(step: &Step, counts: &mut TestCounts) -> Result<()> {
+fn run_step(step: &Step, output: &mut TestOutput) -> Result<()> {
     println!("\n==> {}: {}", step.name, step.about);
     let begun = Instant::now();
-    let result = (step.run)(counts);
+    let result = (step.run)(output);
     let verdict = if result.is_ok() { "passed in" } else { "FAILED after" };
     println!("<== {}: {verdict} {:.1} s", step.name, begun.elapsed().as_secs_f64());
     result.with_context(|| {

@@ -5,11 +5,11 @@
 use anyhow::{Context, Result};
 use serde_json::Value;
 
+use super::TestOutput;
 use super::deny;
 use super::language;
 use super::openapi;
 use super::static_binary;
-use super::test_counts::TestCounts;
 use crate::bed;
 use crate::command::{cargo, output_of, run, run_with_lines};
 use crate::fuzz;
@@ -18,7 +18,7 @@ use crate::fuzz;
 pub(super) struct Step {
     pub(super) name: &'static str,
     pub(super) about: &'static str,
-    pub(super) run: fn(&mut TestCounts) -> Result<()>,
+    pub(super) run: fn(&mut TestOutput) -> Result<()>,
 }
 
 /// Time for new inputs of each fuzz target, in seconds. `cargo xtask proof fuzz` takes longer.
@@ -105,11 +105,11 @@ fn build_documentation() -> Result<()> {
     run(command.env("RUSTDOCFLAGS", "-D warnings -A rustdoc::private_intra_doc_links"))
 }
 
-fn run_tests(counts: &mut TestCounts) -> Result<()> {
+fn run_tests(output: &mut TestOutput) -> Result<()> {
     let mut command = cargo(&["test", "--locked", "--workspace", "--no-fail-fast"]);
     // The same command builds it before the first test, so the test bed need not build it again.
     command.env("EMCEE_BIN", bed::debug_program("emcee")?);
-    run_with_lines(&mut command, |line| counts.count_line(line))
+    run_with_lines(&mut command, |line| output.read_line(line))
 }
 
 /// Names of the workspace's packages.
