@@ -1,11 +1,17 @@
 //! Lists the objects of a cluster.
 
-use anyhow::{Context, Result};
-use kube::Api;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{ApiResource, DynamicObject, ListParams};
 use kube::discovery::{ApiGroup, Discovery, Scope, verbs};
+use kube::{Api, Client, ResourceExt as _};
+
+use tokio::time::{Instant, sleep};
 
 use super::Mesh;
+use super::objects::PATIENCE;
 
 /// An object, with its kind.
 #[derive(Debug, Clone)]
@@ -19,7 +25,8 @@ pub struct ListedObject {
 }
 
 impl Mesh {
-    /// Lists every object of all kinds that can be listed and for which `wanted` returns true.
+    /// Lists every object of all kinds that can be listed and for which `is_included` returns true. Waits while the API
+    /// server adds a kind: its list of kinds is incomplete then.
     pub fn list_all(
         &self,
         params: ListParams,
@@ -28,7 +35,7 @@ impl Mesh {
         let client = self.client();
         self.run(async move {
             let mut all = Vec::new();
-            let discovery = Discovery::new(client.clone()).run().await.context("cannot list the kinds")?;
+            let discovery = discover_all_kinds(&client).await?;
             for (resource, capabilities) in discovery.groups().flat_map(ApiGroup::recommended_resources) {
                 if !capabilities.supports_operation(verbs::LIST) || !is_included(&resource) {
                     continue;
@@ -46,4 +53,27 @@ impl Mesh {
             Ok(all)
         })
     }
+}
+
+/// Polls, because the discovery API has no watch.
+async fn discover_all_kinds(client: &Client) -> Result<Discovery> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let discovery = Discovery::new(client.clone()).run().await.context("cannot list the kinds")?;
+        let definitions =
+            Api::<CustomResourceDefinition>::all(client.clone()).list(&ListParams::default()).await?;
+        let Some(missing) =
+            definitions.items.iter().find(|definition| !is_discovered(definition, &discovery))
+        else {
+            return Ok(discovery);
+        };
+        ensure!(Instant::now() < deadline, "the API server does not list the kind {}", missing.name_any());
+        sleep(Duration::from_millis(200)).await;
+    }
+}
+
+fn is_discovered(definition: &CustomResourceDefinition, discovery: &Discovery) -> bool {
+    let group = discovery.get(&definition.spec.group);
+    let kinds = group.map(ApiGroup::recommended_resources).unwrap_or_default();
+    kinds.iter().any(|(resource, _)| resource.plural == definition.spec.names.plural)
 }

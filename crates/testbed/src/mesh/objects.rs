@@ -17,7 +17,7 @@ use super::Mesh;
 
 const MANAGER: &str = "emcee-testbed";
 /// A new definition serves its kind a moment later, and a webhook may still be starting.
-const PATIENCE: Duration = Duration::from_mins(2);
+pub(super) const PATIENCE: Duration = Duration::from_mins(2);
 
 /// Parses a stream of YAML documents.
 pub fn parse_documents(text: &str) -> Result<Vec<Value>> {

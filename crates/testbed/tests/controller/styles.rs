@@ -93,11 +93,11 @@ pub(crate) fn nothing_is_left(bed: &Bed) -> Result<()> {
     Ok(())
 }
 
-/// Polls, for two reasons. After an outage of the API server, Kubernetes' own controllers work with old caches for a
-/// while, and create again what was just collected. And the API server returns an incomplete list of kinds while one of
-/// them is added or removed.
+/// Polls, because after an outage of the API server, Kubernetes' own controllers work with old caches for a while, and
+/// create again what was just collected. What the API server itself forgot to remove before it was killed, such as the
+/// IPAddress of a Service, it finds every three minutes, and removes it when it is a minute old.
 fn wait_until_as_before(mesh: &Mesh, before: &BTreeSet<String>) -> Result<()> {
-    let deadline = Instant::now() + Duration::from_mins(3);
+    let deadline = Instant::now() + Duration::from_mins(5);
     loop {
         let after = match list_objects(mesh) {
             Err(_) if Instant::now() < deadline => {
