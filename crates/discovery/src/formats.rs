@@ -2,4 +2,7 @@
 
 pub mod bundle;
 pub mod endpoint_slice;
+mod field_problem;
 pub mod openapi;
+
+pub use field_problem::FieldProblem;

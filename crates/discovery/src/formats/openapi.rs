@@ -19,7 +19,7 @@ use emcee_core::catalogue::Announcement;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-pub use read::{DocumentProblem, ParsedCatalogue, read};
+pub use read::{ParsedCatalogue, read};
 
 const VERSION: &str = "3.1.0";
 /// Name of the OpenAPI extension with Emcee's fields.

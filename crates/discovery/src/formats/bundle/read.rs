@@ -7,6 +7,7 @@ use std::fmt;
 use emcee_core::catalogue::{Announcement, AnnouncementQuota};
 use emcee_core::key::ObjectKey;
 use emcee_core::names;
+use emcee_core::text::{escape_text, quote_value};
 use jiff::Timestamp;
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointPort, EndpointSlice};
 use prost::Message;
@@ -16,6 +17,7 @@ use super::{
     API_VERSION, Bundle, EXPORTED_AT_ANNOTATION, KIND, MESH_ANNOTATION, RELATIONSHIP_ANNOTATION,
     SERVICE_NAME_LABEL,
 };
+use crate::formats::FieldProblem;
 use crate::formats::endpoint_slice::{
     self, AddressType, MAX_ENDPOINTS, ServiceSlice, SliceDecodeError, SliceName,
 };
@@ -25,27 +27,21 @@ use crate::wire;
 const MAX_SLICES: usize = AnnouncementQuota::DEFAULT.resources;
 /// Maximum number of problems that are reported. Beyond it only the count is reported.
 const MAX_PROBLEMS: usize = 100;
-/// Characters of a file's text that a message repeats.
-const MAX_QUOTED_CHARS: usize = 80;
+/// Maximum number of characters of an error of serde that a message repeats: it may contain text of the file.
+const MAX_ESCAPED_CHARS: usize = 80;
 
-/// A problem in an object of a bundle. Displays as `field: what is wrong (what is allowed)`.
+/// A problem in an object of a bundle. Displays as the problem of its field.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BundleProblem {
     /// Index of the object, from 0. `None` if the problem concerns the whole bundle.
     pub object_index: Option<usize>,
-    /// Path of the field, such as `metadata.annotations[emcee.io/style]`. Empty if the problem concerns the whole
-    /// object.
-    pub field: String,
-    /// What is wrong, in one line of bounded length.
-    pub message: String,
+    /// The field and what is wrong with it.
+    pub problem: FieldProblem,
 }
 
 impl fmt::Display for BundleProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.field.as_str() {
-            "" => f.write_str(&self.message),
-            field => write!(f, "{field}: {}", self.message),
-        }
+        self.problem.fmt(f)
     }
 }
 
@@ -73,9 +69,7 @@ pub fn read(objects: &[Value]) -> Result<Bundle, Vec<BundleProblem>> {
     for (index, object) in objects.iter().enumerate() {
         match parse_object(object) {
             Ok(item) => items.push((index, item)),
-            Err(FieldProblem { field, message }) => {
-                problems.push(BundleProblem { object_index: Some(index), field, message });
-            }
+            Err(problem) => problems.push(BundleProblem { object_index: Some(index), problem }),
         }
     }
     // Assembled even after problems, so that disagreements between the good objects are reported in the same run.
@@ -84,7 +78,7 @@ pub fn read(objects: &[Value]) -> Result<Bundle, Vec<BundleProblem>> {
 }
 
 fn whole_bundle_problem(message: impl Into<String>) -> BundleProblem {
-    BundleProblem { object_index: None, field: String::new(), message: message.into() }
+    BundleProblem { object_index: None, problem: FieldProblem::new("", message) }
 }
 
 fn limit_problems(mut problems: Vec<BundleProblem>) -> Vec<BundleProblem> {
@@ -111,33 +105,23 @@ struct BundleMetadata {
     exported_at: Timestamp,
 }
 
-/// A field of an object, and what is wrong with it.
-struct FieldProblem {
-    field: String,
-    message: String,
-}
-
-fn field_problem(field: impl Into<String>, message: impl Into<String>) -> FieldProblem {
-    FieldProblem { field: field.into(), message: message.into() }
-}
-
 fn parse_object(object: &Value) -> Result<BundleObject, FieldProblem> {
     for (field, expected) in [("apiVersion", API_VERSION), ("kind", KIND)] {
         match object.get(field).and_then(Value::as_str) {
             Some(found) if found == expected => {}
             Some(found) => {
-                return Err(field_problem(
+                return Err(FieldProblem::new(
                     field,
-                    format!("is {} (a bundle has {expected})", quote_truncated(found)),
+                    format!("is {} (a bundle has {expected})", quote_value(found)),
                 ));
             }
-            None => return Err(field_problem(field, format!("is missing (a bundle has {expected})"))),
+            None => return Err(FieldProblem::new(field, format!("is missing (a bundle has {expected})"))),
         }
     }
     let slice: EndpointSlice = serde_path_to_error::deserialize(object).map_err(|error| {
-        field_problem(
-            escape_truncated(&error.path().to_string()),
-            escape_truncated(&error.inner().to_string()),
+        FieldProblem::new(
+            escape_text(&error.path().to_string(), MAX_ESCAPED_CHARS),
+            escape_text(&error.inner().to_string(), MAX_ESCAPED_CHARS),
         )
     })?;
     Ok(BundleObject { metadata: parse_metadata(&slice)?, slice: validate_slice(slice)? })
@@ -150,9 +134,9 @@ fn parse_metadata(slice: &EndpointSlice) -> Result<BundleMetadata, FieldProblem>
     let mesh =
         annotation(slice, MESH_ANNOTATION).map(|mesh| parse_dns_label(MESH_ANNOTATION, mesh)).transpose()?;
     let refused = |_| {
-        field_problem(
+        FieldProblem::new(
             annotation_path(EXPORTED_AT_ANNOTATION),
-            format!("{} is not a time in RFC 3339", quote_truncated(exported_at)),
+            format!("{} is not a time in RFC 3339", quote_value(exported_at)),
         )
     };
     let exported_at = exported_at.parse().map_err(refused)?;
@@ -173,18 +157,16 @@ fn required_annotation<'a>(
     what: &str,
 ) -> Result<&'a str, FieldProblem> {
     annotation(slice, name)
-        .ok_or_else(|| field_problem(annotation_path(name), format!("is missing ({what})")))
+        .ok_or_else(|| FieldProblem::new(annotation_path(name), format!("is missing ({what})")))
 }
 
 fn parse_dns_label(annotation: &str, name: &str) -> Result<String, FieldProblem> {
     if names::is_dns_label(name) {
         return Ok(name.to_owned());
     }
-    let message = format!(
-        "{} is not a valid name (a DNS label: at most 63 of a-z, 0-9 and `-`)",
-        quote_truncated(name)
-    );
-    Err(field_problem(annotation_path(annotation), message))
+    let message =
+        format!("{} is not a valid name (a DNS label: at most 63 of a-z, 0-9 and `-`)", quote_value(name));
+    Err(FieldProblem::new(annotation_path(annotation), message))
 }
 
 fn annotation_path(annotation: &str) -> String {
@@ -197,7 +179,7 @@ fn validate_slice(slice: EndpointSlice) -> Result<ServiceSlice, FieldProblem> {
     let name = parse_slice_name(&slice)?;
     let count = slice.endpoints.len();
     if count > MAX_ENDPOINTS {
-        return Err(field_problem(
+        return Err(FieldProblem::new(
             "endpoints",
             format!("{count} are too many ({MAX_ENDPOINTS} are allowed)"),
         ));
@@ -220,14 +202,14 @@ fn parse_slice_name(slice: &EndpointSlice) -> Result<SliceName, FieldProblem> {
     let label = format!("metadata.labels[{SERVICE_NAME_LABEL}]");
     for (field, name) in [("metadata.namespace", namespace), (label.as_str(), service)] {
         if !names::is_dns_label(name) {
-            let message = format!("{} is not a valid name (a DNS label)", quote_truncated(name));
-            return Err(field_problem(field, message));
+            let message = format!("{} is not a valid name (a DNS label)", quote_value(name));
+            return Err(FieldProblem::new(field, message));
         }
     }
     let refused = |()| {
-        field_problem(
+        FieldProblem::new(
             "addressType",
-            format!("{} is unknown (IPv4, IPv6 or FQDN)", quote_truncated(&slice.address_type)),
+            format!("{} is unknown (IPv4, IPv6 or FQDN)", quote_value(&slice.address_type)),
         )
     };
     let address_type: AddressType = slice.address_type.parse().map_err(refused)?;
@@ -266,14 +248,14 @@ fn from_decode_error(error: &SliceDecodeError) -> FieldProblem {
         |field: &str| if field.starts_with("emcee.io/") { annotation_path(field) } else { field.to_owned() };
     match error {
         SliceDecodeError::Field { field, value, allowed } => {
-            field_problem(place(field), format!("{value} is not allowed ({allowed})"))
+            FieldProblem::new(place(field), format!("{value} is not allowed ({allowed})"))
         }
-        SliceDecodeError::Missing(field) => field_problem(place(field), "is missing"),
+        SliceDecodeError::Missing(field) => FieldProblem::new(place(field), "is missing"),
         SliceDecodeError::TooMany { what: "ports", count, .. } => {
-            field_problem("ports", format!("has {count} entries (a slice of a bundle has 1)"))
+            FieldProblem::new("ports", format!("has {count} entries (a slice of a bundle has 1)"))
         }
-        SliceDecodeError::Endpoint(error) => field_problem("endpoints", error.to_string()),
-        other => field_problem("", other.to_string()),
+        SliceDecodeError::Endpoint(error) => FieldProblem::new("endpoints", error.to_string()),
+        other => FieldProblem::new("", other.to_string()),
     }
 }
 
@@ -289,11 +271,8 @@ fn assemble_bundle(items: Vec<(usize, BundleObject)>, problems: &mut Vec<BundleP
         let (first, expected) = &*first.get_or_insert_with(|| (index, metadata.clone()));
         if let Some(annotation) = first_difference(expected, &metadata) {
             let message = format!("differs from object {} (a bundle has one)", first + 1);
-            problems.push(BundleProblem {
-                object_index: Some(index),
-                field: annotation_path(annotation),
-                message,
-            });
+            let problem = FieldProblem::new(annotation_path(annotation), message);
+            problems.push(BundleProblem { object_index: Some(index), problem });
         }
         services.entry(slice.name.key.clone()).or_default().push((index, slice));
     }
@@ -309,8 +288,9 @@ fn merge_slices(
     problems: &mut Vec<BundleProblem>,
 ) -> Option<Announcement> {
     let (first, facts) = slices.first().map(|(index, slice)| (*index, slice.attributes.clone()))?;
-    let mut refuse = |index: usize, field: &str, message| {
-        problems.push(BundleProblem { object_index: Some(index), field: field.to_owned(), message });
+    let mut refuse = |index: usize, field: &str, message: String| {
+        problems
+            .push(BundleProblem { object_index: Some(index), problem: FieldProblem::new(field, message) });
     };
     for (index, _) in slices.iter().filter(|(_, slice)| slice.attributes != facts) {
         let message = format!(
@@ -339,14 +319,4 @@ fn first_difference(one: &BundleMetadata, other: &BundleMetadata) -> Option<&'st
     ]
     .into_iter()
     .find_map(|(annotation, differs)| differs.then_some(annotation))
-}
-
-fn quote_truncated(text: &str) -> String {
-    format!("\"{}\"", escape_truncated(text))
-}
-
-/// Escapes and truncates text, so that it fits in one line.
-fn escape_truncated(text: &str) -> String {
-    let escaped: String = text.chars().take(MAX_QUOTED_CHARS).flat_map(char::escape_debug).collect();
-    if text.chars().nth(MAX_QUOTED_CHARS).is_some() { escaped + "…" } else { escaped }
 }

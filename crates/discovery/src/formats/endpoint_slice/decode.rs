@@ -7,6 +7,7 @@ use emcee_core::endpoint::{Endpoint, EndpointError};
 use emcee_core::mode::Mode;
 use emcee_core::names;
 use emcee_core::protocol::Protocol;
+use emcee_core::text::quote_value;
 use prost::Message;
 use thiserror::Error;
 
@@ -22,8 +23,6 @@ const MAX_IDENTITY_BYTES: usize = 2_048;
 const MAX_TRUST_DOMAIN_BYTES: usize = 255;
 const MAX_ROOT_HASH_BYTES: usize = 128;
 const MAX_VERSION_BYTES: usize = 64;
-/// Characters of a peer's text that a message repeats.
-const MAX_QUOTED_CHARS: usize = 60;
 
 /// Why a resource is rejected. Each message is one line of bounded length and ends with what is allowed.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -268,13 +267,5 @@ fn check_field(
 }
 
 fn not_allowed(field: &'static str, value: &str, allowed: &'static str) -> SliceDecodeError {
-    SliceDecodeError::Field { field, value: quote_truncated(value), allowed }
-}
-
-/// Quotes and escapes a peer's text, and truncates it.
-fn quote_truncated(text: &str) -> String {
-    match text.char_indices().nth(MAX_QUOTED_CHARS) {
-        None => format!("{text:?}"),
-        Some((end, _)) => format!("{:?}…", &text[..end]),
-    }
+    SliceDecodeError::Field { field, value: quote_value(value), allowed }
 }

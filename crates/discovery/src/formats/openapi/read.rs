@@ -3,14 +3,14 @@
 
 mod service;
 
-use std::fmt;
-
 use emcee_core::catalogue::{Announcement, AnnouncementQuota};
 use emcee_core::key::ObjectKey;
 use emcee_core::names;
+use emcee_core::text::{escape_text, quote_value};
 use serde_json::{Map, Value};
 
 use super::{EXTENSION, VERSION};
+use crate::formats::FieldProblem;
 
 /// Maximum number of services in one document.
 const MAX_SERVICES: usize = AnnouncementQuota::DEFAULT.resources;
@@ -32,29 +32,10 @@ pub struct ParsedCatalogue {
     pub announcements: Vec<Announcement>,
 }
 
-/// A problem in a document. Displays as `field: what is wrong (what is allowed)`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DocumentProblem {
-    /// Path of the field, such as `paths[/default/reviews].x-emcee.port`. Empty if the problem concerns the whole
-    /// document.
-    pub field: String,
-    /// What is wrong, in one line of bounded length.
-    pub message: String,
-}
-
-impl fmt::Display for DocumentProblem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.field.as_str() {
-            "" => f.write_str(&self.message),
-            field => write!(f, "{field}: {}", self.message),
-        }
-    }
-}
-
 /// Reads a document. Ignores paths without `x-emcee` and all other content of OpenAPI.
 ///
 /// # Errors Returns everything that is wrong: at most 100 problems, and one with the number of the others.
-pub fn read(document: &Value) -> Result<ParsedCatalogue, Vec<DocumentProblem>> {
+pub fn read(document: &Value) -> Result<ParsedCatalogue, Vec<FieldProblem>> {
     let mut checker = DocumentReader::default();
     let catalogue = checker.read_document(document);
     let problems = checker.into_problems();
@@ -65,7 +46,7 @@ pub fn read(document: &Value) -> Result<ParsedCatalogue, Vec<DocumentProblem>> {
 /// Reads a document and collects its problems.
 #[derive(Default)]
 struct DocumentReader {
-    problems: Vec<DocumentProblem>,
+    problems: Vec<FieldProblem>,
     /// Problems beyond the maximum.
     omitted: usize,
 }
@@ -73,16 +54,16 @@ struct DocumentReader {
 impl DocumentReader {
     fn add_problem(&mut self, field: &str, message: impl Into<String>) {
         if self.problems.len() < MAX_PROBLEMS {
-            self.problems.push(DocumentProblem { field: field.to_owned(), message: message.into() });
+            self.problems.push(FieldProblem::new(field, message));
         } else {
             self.omitted += 1;
         }
     }
 
-    fn into_problems(mut self) -> Vec<DocumentProblem> {
+    fn into_problems(mut self) -> Vec<FieldProblem> {
         if self.omitted > 0 {
             let message = format!("{} more problems are not shown", self.omitted);
-            self.problems.push(DocumentProblem { field: String::new(), message });
+            self.problems.push(FieldProblem::new("", message));
         }
         self.problems
     }
@@ -146,7 +127,7 @@ impl DocumentReader {
         }
         let mut announcements = Vec::new();
         for (path, service) in services() {
-            let at = format!("paths[{}]", escape_truncated(path, MAX_PATH_CHARS));
+            let at = format!("paths[{}]", escape_text(path, MAX_PATH_CHARS));
             match parse_service_key(path) {
                 Some(key) => {
                     announcements.extend(self.read_service(
@@ -186,14 +167,17 @@ impl DocumentReader {
         }
         self.add_problem(
             field,
-            format!("{} is not a valid name (a DNS label: at most 63 of a-z, 0-9 and `-`)", quote(name)),
+            format!(
+                "{} is not a valid name (a DNS label: at most 63 of a-z, 0-9 and `-`)",
+                quote_value(name)
+            ),
         );
         None
     }
 
     fn check_field_names(&mut self, field: &str, fields: &Map<String, Value>, known: &[&str]) {
         for name in fields.keys().filter(|name| !known.contains(&name.as_str())) {
-            let field = format!("{field}[{}]", escape_truncated(name, MAX_QUOTED_CHARS));
+            let field = format!("{field}[{}]", escape_text(name, MAX_QUOTED_CHARS));
             self.add_problem(&field, format!("unknown field ({})", known.join(", ")));
         }
     }
@@ -207,20 +191,9 @@ fn parse_service_key(path: &str) -> Option<ObjectKey> {
 fn describe_value(value: &Value) -> String {
     match value {
         Value::Null => "null".to_owned(),
-        Value::Bool(_) | Value::Number(_) => escape_truncated(&value.to_string(), MAX_QUOTED_CHARS),
-        Value::String(text) => quote(text),
+        Value::Bool(_) | Value::Number(_) => escape_text(&value.to_string(), MAX_QUOTED_CHARS),
+        Value::String(text) => quote_value(text),
         Value::Array(_) => "a list".to_owned(),
         Value::Object(_) => "an object".to_owned(),
     }
-}
-
-fn quote(text: &str) -> String {
-    format!("\"{}\"", escape_truncated(text, MAX_QUOTED_CHARS))
-}
-
-/// Escapes and truncates text, so that it fits in one line.
-fn escape_truncated(text: &str, limit: usize) -> String {
-    let escaped: String = text.chars().take(limit).flat_map(char::escape_debug).collect();
-    let is_cut = text.chars().nth(limit).is_some();
-    if is_cut { escaped + "…" } else { escaped }
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use emcee_core::catalogue::{Announcement, PeerPolicy};
 use emcee_core::labels::Labels;
+use emcee_discovery::formats::FieldProblem;
 use emcee_discovery::formats::openapi::{self, ParsedCatalogue};
 use emcee_yaml::LocatedValue;
 use serde_json::Value;
@@ -31,8 +32,7 @@ pub(super) fn read_bindings(
     let catalogue = match openapi::read(&tree.value) {
         Ok(catalogue) => catalogue,
         Err(problems) => {
-            let located =
-                |problem: &openapi::DocumentProblem| tree.problem_at(&problem.field, problem.message.clone());
+            let located = |problem: &FieldProblem| tree.problem_at(&problem.field, problem.message.clone());
             problems.iter().try_for_each(|problem| console.print_error(located(problem)))?;
             return Ok(None);
         }

@@ -7,7 +7,7 @@ use emcee_api::labels::BUNDLE_SERVICE_NAME;
 use emcee_core::catalogue::{Announcement, PeerPolicy};
 use emcee_core::key::ObjectKey;
 use emcee_core::problem::ResourceProblem;
-use emcee_discovery::formats::bundle::{self, Bundle};
+use emcee_discovery::formats::bundle::{self, Bundle, BundleProblem};
 use emcee_yaml::ManifestDocument;
 use serde_json::Value;
 
@@ -37,11 +37,11 @@ pub(super) fn read_bundle(file: &PathBuf, console: &mut Console<'_>) -> anyhow::
     match bundle::read(&objects) {
         Ok(bundle) => Ok(Some(BundleFile { bundle, documents })),
         Err(problems) => {
-            for problem in &problems {
-                match problem.object_index.and_then(|item| documents.get(item)) {
+            for BundleProblem { object_index, problem } in problems {
+                match object_index.and_then(|item| documents.get(item)) {
                     Some(document) => console.print_error(document.problem_at(
                         Some(problem.field.as_str()).filter(|field| !field.is_empty()),
-                        problem.message.clone(),
+                        problem.message,
                     ))?,
                     None => console.print_error(format_args!("{}: {problem}", file.display()))?,
                 }

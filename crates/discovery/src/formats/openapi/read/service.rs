@@ -8,9 +8,10 @@ use emcee_core::key::ObjectKey;
 use emcee_core::mode::Mode;
 use emcee_core::names;
 use emcee_core::protocol::Protocol;
+use emcee_core::text::quote_value;
 use serde_json::{Map, Value};
 
-use super::{DocumentReader, describe_value, quote};
+use super::{DocumentReader, describe_value};
 use crate::formats::endpoint_slice::{
     MAX_ENDPOINTS, MAX_IDENTITIES, SliceDecodeError, SliceEncodeError, encode_announcement,
 };
@@ -141,7 +142,10 @@ impl DocumentReader {
         let word = self.required_string(fields, name, allowed)?;
         let parsed = word.parse().ok();
         if parsed.is_none() {
-            self.add_problem(&fields.field_path(name), format!("{} is unknown ({allowed})", quote(word)));
+            self.add_problem(
+                &fields.field_path(name),
+                format!("{} is unknown ({allowed})", quote_value(word)),
+            );
         }
         parsed
     }
@@ -166,7 +170,7 @@ impl DocumentReader {
         }
         self.add_problem(
             &fields.field_path("server_name"),
-            format!("{} is not a DNS name (without it, it is {computed})", quote(name)),
+            format!("{} is not a DNS name (without it, it is {computed})", quote_value(name)),
         );
         None
     }
