@@ -26,9 +26,10 @@ use crate::model::Model;
 use crate::object::{LiveObject, ObjectId, ObjectOrigin, OwnerClass, OwnerLabels, RelistScope};
 pub(crate) use apply_order::ApplyOrder;
 pub(crate) use compare::DesiredObject;
+use compare::desired_hash;
 #[cfg(test)]
 pub(crate) use compare::matches_desired;
-use desired::{build_desired, create_write, desired_object, matching_hash, object_id};
+use desired::{create_write, desired_object, matching_hash, object_id};
 pub(crate) use error::{WriteError, hand_over_hint, retry_jitter};
 pub(crate) use managed_fields::obsolete_fields;
 pub(crate) use object_state::ObjectAction;
@@ -164,16 +165,18 @@ impl Applier {
         // With MCP, istiod receives these kinds from Emcee directly.
         let written = |object: &&GeneratedObject| !(self.mcp && object.kind().is_istio());
         let objects = model.translation().objects_of(&unit);
+        let owner_uid = model.owner_uid(&unit);
         let mut desired: Vec<ObjectId> = Vec::with_capacity(objects.len());
         for object in objects.iter().filter(written) {
             let id = object_id(object, had.iter().chain(&desired));
-            let hash = build_desired(model, &unit, object).hash;
+            let hash = desired_hash(object, owner_uid);
             self.objects.update(&id, |entry| entry.set_desired(&unit, hash));
             desired.push(id);
         }
+        let wanted: HashSet<&ObjectId> = desired.iter().collect();
         for id in had {
             // Another unit may ask for the object by now. Then it must not be removed.
-            if !desired.contains(&id) && self.objects.get(&id).is_some_and(|e| e.unit.as_ref() == Some(&unit))
+            if !wanted.contains(&id) && self.objects.get(&id).is_some_and(|e| e.unit.as_ref() == Some(&unit))
             {
                 self.objects.update(&id, ObjectState::clear_desired);
                 due.push(id);

@@ -26,7 +26,7 @@ use crate::block;
 use crate::inputs::{InputChange, InputCoverage, Inputs, Service, TranslationSettings};
 use crate::key::{ObjectKey, Precedence};
 use crate::mode::GatewaySide;
-use crate::plan::{self, GeneratedObject, ObjectOwner, OwnerKind};
+use crate::plan::{self, GeneratedKind, GeneratedObject, ObjectOwner, OwnerKind};
 use crate::resolve::{self, InputView, RelayClaim, ResolvedRelationship, ResolvedRelationships};
 use crate::status::ResourceVerdict;
 use crate::style;
@@ -159,10 +159,35 @@ impl Translation {
             Unit::ServiceBinding(key) => binding_objects(&view, key, &self.claims),
             Unit::Facade(key) => self.facade_objects(key),
             Unit::Relay(key, server_name) => self.relay_objects(key, server_name),
-            Unit::AutomaticExposition(_) | Unit::Imports(_) => {
+            Unit::Imports(key) => self.imports_of(unit, key, None),
+            Unit::AutomaticExposition(_) => {
                 self.automatic_output(&view, unit).map(|(_, objects)| objects).unwrap_or_default()
             }
         }
+    }
+
+    /// Returns the object of a unit with this kind, namespace and name, if the unit has it.
+    pub fn object_of(&self, unit: &Unit, kind: GeneratedKind, key: &ObjectKey) -> Option<GeneratedObject> {
+        let objects = match unit {
+            // The one unit that may have thousands of objects.
+            Unit::Imports(fed_config) => self.imports_of(unit, fed_config, Some(key)),
+            unit => self.objects_of(unit),
+        };
+        let is_it = |object: &GeneratedObject| {
+            object.kind() == kind && object.namespace == key.namespace && *object.name == *key.name
+        };
+        objects.into_iter().find(is_it)
+    }
+
+    /// Returns the imports of a relationship, as they were when the unit last ran: all, or only the one with this key.
+    fn imports_of(
+        &self,
+        unit: &Unit,
+        fed_config: &ObjectKey,
+        only: Option<&ObjectKey>,
+    ) -> Vec<GeneratedObject> {
+        let output = self.outputs.get(unit);
+        output.map(|output| self.import_objects(fed_config, output, only)).unwrap_or_default()
     }
 
     /// Returns the units that have an output: objects, a verdict, or both.

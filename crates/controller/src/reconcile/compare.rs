@@ -1,6 +1,6 @@
 //! The object as it is sent, and its comparison with the live object.
 
-use std::hash::{BuildHasher as _, Hasher as _};
+use std::hash::{BuildHasher as _, Hash as _, Hasher as _};
 use std::num::NonZeroU64;
 use std::sync::LazyLock;
 
@@ -17,12 +17,15 @@ use crate::object::ResourceVersion;
 /// apply with this version only creates: if the object exists, the API server answers with a conflict.
 const CREATE_ONLY_VERSION: &str = "1";
 
+/// Most manifests are shorter, in bytes.
+const TYPICAL_LENGTH: usize = 2048;
+
 /// A desired object and the hash of its content.
 #[derive(Clone, Debug)]
 pub(crate) struct DesiredObject {
     /// Manifest that is sent to the API server.
     pub(crate) manifest: Value,
-    /// Hash of the manifest.
+    /// Hash of the content.
     pub(crate) hash: NonZeroU64,
 }
 
@@ -31,11 +34,10 @@ impl DesiredObject {
     /// same namespace: across namespaces, the garbage collector would delete the object.
     pub(crate) fn from_object(object: &GeneratedObject, owner_uid: Option<&Uid>) -> Self {
         let mut value = object.to_json();
-        if let Some(uid) = owner_uid.filter(|_| object.owner.key.namespace == object.namespace) {
+        if let Some(uid) = referenced_uid(object, owner_uid) {
             value["metadata"]["ownerReferences"] = json!([owner_reference(object, uid)]);
         }
-        let hash = manifest_hash(&value);
-        Self { manifest: value, hash }
+        Self { manifest: value, hash: desired_hash(object, owner_uid) }
     }
 
     /// Returns the patch that creates the object and fails if it exists.
@@ -78,10 +80,21 @@ fn api_version(owner: OwnerKind) -> &'static str {
     }
 }
 
-fn manifest_hash(value: &Value) -> NonZeroU64 {
+/// Returns the UID in the owner reference of an object, if it has one.
+fn referenced_uid<'a>(object: &GeneratedObject, owner_uid: Option<&'a Uid>) -> Option<&'a Uid> {
+    owner_uid.filter(|_| object.owner.key.namespace == object.namespace)
+}
+
+/// Returns the hash of the content of a desired object. Does not build its manifest: this is called for every
+/// object of a unit, and most have not changed.
+pub(super) fn desired_hash(object: &GeneratedObject, owner_uid: Option<&Uid>) -> NonZeroU64 {
     static STATE: LazyLock<FixedState> = LazyLock::new(FixedState::default);
+    let mut text = Vec::with_capacity(TYPICAL_LENGTH);
+    serde_json::to_writer(&mut text, object)
+        .expect("a Vec takes everything, and all values have a JSON form");
     let mut hasher = STATE.build_hasher();
-    hasher.write(value.to_string().as_bytes());
+    hasher.write(&text);
+    referenced_uid(object, owner_uid).hash(&mut hasher);
     // An `Option` of it takes no more memory than a number.
     NonZeroU64::new(hasher.finish()).unwrap_or(NonZeroU64::MIN)
 }
@@ -129,13 +142,19 @@ fn removed_fields(live: &Value, desired: &Value) -> Option<Value> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use emcee_api::ServiceBindingSpec;
+    use emcee_core::key::ObjectKey;
+    use emcee_core::plan::{ObjectContent, ObjectOwner};
+
     use super::*;
 
     const RULE: GeneratedKind = GeneratedKind::DestinationRule;
     const SERVICE: GeneratedKind = GeneratedKind::Service;
 
     fn body(manifest: Value) -> DesiredObject {
-        DesiredObject { hash: manifest_hash(&manifest), manifest }
+        DesiredObject { hash: NonZeroU64::MIN, manifest }
     }
 
     #[test]
@@ -223,10 +242,35 @@ mod tests {
         assert_eq!(removal_patch(RULE, &desired, &desired), None);
     }
 
+    fn binding(peer: &str) -> GeneratedObject {
+        let key = ObjectKey::new("fed", "blue");
+        let spec = ServiceBindingSpec { peer: Some(peer.to_owned()), ..ServiceBindingSpec::default() };
+        GeneratedObject {
+            namespace: "fed".into(),
+            name: "details".to_owned(),
+            owner: ObjectOwner::new(OwnerKind::MeshFedConfig, key.clone(), Some(key)),
+            annotations: BTreeMap::new(),
+            content: ObjectContent::ServiceBinding(Box::new(spec)),
+        }
+    }
+
     #[test]
-    fn the_hash_depends_on_the_content() {
-        let hash = |manifest: Value| body(manifest).hash;
-        assert_eq!(hash(json!({"spec": {"a": 1}})), hash(json!({"spec": {"a": 1}})));
-        assert_ne!(hash(json!({"spec": {"a": 1}})), hash(json!({"spec": {"a": "1"}})));
+    fn the_hash_depends_on_all_that_is_sent() {
+        let (one, other) = (Uid::new(Some("1")), Uid::new(Some("2")));
+        let hash = |object: &GeneratedObject, uid: &Uid| {
+            let desired = DesiredObject::from_object(object, Some(uid));
+            assert_eq!(desired.hash, desired_hash(object, Some(uid)));
+            desired.hash
+        };
+        assert_eq!(hash(&binding("m2"), &one), hash(&binding("m2"), &one));
+        assert_ne!(hash(&binding("m2"), &one), hash(&binding("m3"), &one));
+        assert_ne!(hash(&binding("m2"), &one), hash(&binding("m2"), &other));
+        // Without an owner reference, the UID is not sent.
+        let elsewhere = GeneratedObject { namespace: "shop".into(), ..binding("m2") };
+        assert_ne!(hash(&binding("m2"), &one), hash(&elsewhere, &one));
+        assert_eq!(hash(&elsewhere, &one), hash(&elsewhere, &other));
+        let mut noted = binding("m2");
+        noted.annotations.insert("a".to_owned(), "b".to_owned());
+        assert_ne!(hash(&binding("m2"), &one), hash(&noted, &one));
     }
 }

@@ -14,20 +14,19 @@ use super::write::WriteRequest;
 use crate::model::Model;
 use crate::object::{LiveObject, ObjectId};
 
+/// Maximum number of IDs that are searched for an equal name. All units but imports, whose names differ, have
+/// fewer objects.
+const MAX_SEARCHED: usize = 16;
+
 /// Returns the ID of an object. Objects of one unit often share a name: then it reuses the string of one of
 /// `others`.
 pub(super) fn object_id<'a>(
     object: &GeneratedObject,
-    mut others: impl Iterator<Item = &'a ObjectId>,
+    others: impl Iterator<Item = &'a ObjectId>,
 ) -> ObjectId {
-    let same = others.find(|other| *other.key.name == *object.name);
+    let same = others.take(MAX_SEARCHED).find(|other| *other.key.name == *object.name);
     let name = same.map_or_else(|| object.name.as_str().into(), |other| Arc::clone(&other.key.name));
     ObjectId { kind: object.kind(), key: ObjectKey { namespace: Arc::clone(&object.namespace), name } }
-}
-
-fn has_id(object: &GeneratedObject, id: &ObjectId) -> bool {
-    let key = &id.key;
-    object.kind() == id.kind && object.namespace == key.namespace && *object.name == *key.name
 }
 
 pub(super) fn build_desired(model: &Model, unit: &Unit, object: &GeneratedObject) -> DesiredObject {
@@ -36,9 +35,8 @@ pub(super) fn build_desired(model: &Model, unit: &Unit, object: &GeneratedObject
 
 /// Builds the desired object with this ID; `None` if the unit does not ask for it.
 pub(super) fn desired_object(model: &Model, unit: &Unit, id: &ObjectId) -> Option<DesiredObject> {
-    let objects = model.translation().objects_of(unit);
-    let object = objects.iter().find(|object| has_id(object, id))?;
-    Some(build_desired(model, unit, object))
+    let object = model.translation().object_of(unit, id.kind, &id.key)?;
+    Some(build_desired(model, unit, &object))
 }
 
 /// Returns the hash of the desired content if the live object has that content.

@@ -12,14 +12,17 @@ use crate::resolve::Import;
 
 /// Builds the bindings. Each has the namespace and the name of the remote service. The relationship owns
 /// them, so they are deleted with it.
-pub(crate) fn objects(config: &FedConfig, bindings: &BTreeMap<ObjectKey, Import>) -> Vec<GeneratedObject> {
+pub(crate) fn objects<'a>(
+    config: &FedConfig,
+    bindings: impl IntoIterator<Item = (&'a ObjectKey, &'a Import)>,
+) -> Vec<GeneratedObject> {
     let fed_config = &config.identity.key;
     let owner = ObjectOwner::new(OwnerKind::MeshFedConfig, fed_config.clone(), Some(fed_config.clone()));
     let of = |(key, import): (&ObjectKey, &Import)| {
         let body = ObjectContent::ServiceBinding(Box::new(binding_spec(config, key, import)));
         new_object(&key.namespace, key.name.to_string(), &owner, body)
     };
-    bindings.iter().map(of).collect()
+    bindings.into_iter().map(of).collect()
 }
 
 fn binding_spec(config: &FedConfig, key: &ObjectKey, import: &Import) -> ServiceBindingSpec {

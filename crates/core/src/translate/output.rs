@@ -27,8 +27,9 @@ pub(super) enum UnitOutput {
     Verdict(Box<ResourceVerdict>),
     /// The result of a binding.
     Binding(Box<BindingOutput>),
-    /// The announcements that are not imported.
-    SkippedImports(Box<[SkippedImport]>),
+    /// The imports of a relationship. A relationship may have thousands, and a caller that wants one of the objects
+    /// must not resolve all of them.
+    Imports(Box<Imports>),
 }
 
 /// What a binding contributes to the units that it shares with others, provided that it gets all of its claims.
@@ -57,8 +58,15 @@ impl UnitOutput {
 
     pub(super) fn skipped_imports(&self) -> &[SkippedImport] {
         match self {
-            Self::SkippedImports(skipped) => skipped,
+            Self::Imports(imports) => &imports.skipped,
             _ => &[],
+        }
+    }
+
+    pub(super) fn imports(&self) -> Option<&Imports> {
+        match self {
+            Self::Imports(imports) => Some(imports),
+            _ => None,
         }
     }
 }
@@ -83,14 +91,9 @@ pub(super) fn automatic_expositions(
 }
 
 /// Resolves the bindings that a relationship imports automatically. `None` if it imports nothing automatically.
-pub(super) fn automatic_imports(
-    view: &InputView<'_>,
-    fed_config: &ObjectKey,
-) -> Option<(UnitOutput, Vec<GeneratedObject>)> {
+pub(super) fn automatic_imports(view: &InputView<'_>, fed_config: &ObjectKey) -> Option<UnitOutput> {
     let relationship = view.relationship(fed_config)?;
-    let Imports { bindings, skipped } = resolve::imports(view, relationship)?;
-    let objects = block::imports::objects(&relationship.config, &bindings);
-    Some((UnitOutput::SkippedImports(skipped.into()), objects))
+    Some(UnitOutput::Imports(Box::new(resolve::imports(view, relationship)?)))
 }
 
 /// A valid exposition, and what it resolves to in each of its relationships.

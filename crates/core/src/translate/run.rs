@@ -10,7 +10,9 @@ use super::output::{
 };
 use super::queue::{QueuedWork, UnitBatch};
 use super::{Translation, Unit};
+use crate::block;
 use crate::inputs::{InputChange, Topic, TranslationSettings};
+use crate::key::ObjectKey;
 use crate::plan::GeneratedObject;
 use crate::resolve::{self, InputView, ResolvedRelationship};
 use crate::status::ResourceVerdict;
@@ -222,8 +224,29 @@ impl Translation {
     ) -> Option<(UnitOutput, Vec<GeneratedObject>)> {
         match unit {
             Unit::AutomaticExposition(key) => automatic_expositions(view, self.inputs.find_service(key)?),
-            Unit::Imports(key) => automatic_imports(view, key),
+            Unit::Imports(key) => {
+                let output = automatic_imports(view, key)?;
+                let objects = self.import_objects(key, &output, None);
+                Some((output, objects))
+            }
             _ => None,
+        }
+    }
+
+    /// Returns the objects of a relationship's imports, or only the one with this key.
+    pub(super) fn import_objects(
+        &self,
+        fed_config: &ObjectKey,
+        output: &UnitOutput,
+        only: Option<&ObjectKey>,
+    ) -> Vec<GeneratedObject> {
+        let (Some(relationship), Some(imports)) = (self.relationships.get(fed_config), output.imports())
+        else {
+            return Vec::new();
+        };
+        match only {
+            Some(key) => block::imports::objects(&relationship.config, imports.bindings.get_key_value(key)),
+            None => block::imports::objects(&relationship.config, &imports.bindings),
         }
     }
 
