@@ -5,13 +5,23 @@
 use emcee_core::catalogue::CatalogueUpdate;
 use emcee_core::inputs::InputChange;
 use emcee_core::plan::GeneratedObject;
-use tokio::sync::{mpsc, watch};
+use emcee_core::translate::Unit;
+use tokio::sync::mpsc;
+
+/// A change of the objects that istiod receives over MCP.
+#[derive(Debug)]
+pub enum McpUpdate {
+    /// All objects of Istio's kinds that a unit asks for now. They replace those that it asked for before.
+    Objects(Unit, Vec<GeneratedObject>),
+    /// All updates so far belong together, and no object is incomplete: istiod may receive them.
+    Complete,
+}
 
 /// The controller's end of the channels.
 pub(crate) struct DiscoveryLink {
     catalogue_updates: mpsc::UnboundedSender<Vec<CatalogueUpdate>>,
     peer_changes: mpsc::Receiver<Vec<InputChange>>,
-    mcp_objects: watch::Sender<Vec<GeneratedObject>>,
+    mcp_updates: mpsc::UnboundedSender<Vec<McpUpdate>>,
 }
 
 /// Discovery's end of the channels.
@@ -20,8 +30,8 @@ pub struct DiscoveryHandle {
     pub catalogue_updates: mpsc::UnboundedReceiver<Vec<CatalogueUpdate>>,
     /// Takes changes that peers have announced.
     pub peer_changes: mpsc::Sender<Vec<InputChange>>,
-    /// All objects of Istio's kinds, if istiod receives them over MCP; otherwise empty.
-    pub mcp_objects: watch::Receiver<Vec<GeneratedObject>>,
+    /// Changed objects of Istio's kinds, if istiod receives them over MCP.
+    pub mcp_updates: mpsc::UnboundedReceiver<Vec<McpUpdate>>,
 }
 
 /// Number of batches of changes that may wait. One reconnect of a peer sends more than a controller needs at
@@ -31,10 +41,10 @@ const PEER_CHANGES_CAPACITY: usize = 64;
 pub(crate) fn create_link() -> (DiscoveryLink, DiscoveryHandle) {
     let (publish, published) = mpsc::unbounded_channel();
     let (say, receiver) = mpsc::channel(PEER_CHANGES_CAPACITY);
-    let (objects, seen) = watch::channel(Vec::new());
+    let (change, changed) = mpsc::unbounded_channel();
     (
-        DiscoveryLink { catalogue_updates: publish, peer_changes: receiver, mcp_objects: objects },
-        DiscoveryHandle { catalogue_updates: published, peer_changes: say, mcp_objects: seen },
+        DiscoveryLink { catalogue_updates: publish, peer_changes: receiver, mcp_updates: change },
+        DiscoveryHandle { catalogue_updates: published, peer_changes: say, mcp_updates: changed },
     )
 }
 
@@ -46,8 +56,11 @@ impl DiscoveryLink {
         }
     }
 
-    pub(crate) fn set_mcp_objects(&self, objects: Vec<GeneratedObject>) {
-        self.mcp_objects.send_replace(objects);
+    pub(crate) fn update_mcp(&self, updates: Vec<McpUpdate>) {
+        if !updates.is_empty() {
+            // Without MCP, there is no receiver.
+            let _no_receiver = self.mcp_updates.send(updates);
+        }
     }
 
     /// Returns the next batch of changes. Never completes once the other end is gone.
@@ -90,16 +103,18 @@ mod tests {
         let (link, handle) = create_link();
         drop(handle);
         link.publish(vec![policy_update("a")]);
-        link.set_mcp_objects(Vec::new());
+        link.update_mcp(vec![McpUpdate::Complete]);
     }
 
     #[test]
-    fn a_change_of_the_mcp_objects_is_seen_even_if_they_are_empty() {
-        let (link, handle) = create_link();
-        assert!(!handle.mcp_objects.has_changed().expect("the link exists"));
-        // istiod waits until it has received that there is nothing.
-        link.set_mcp_objects(Vec::new());
-        assert!(handle.mcp_objects.has_changed().expect("the link exists"));
+    fn mcp_updates_arrive_in_order_and_without_empty_batches() {
+        let (link, mut handle) = create_link();
+        let unit = Unit::ServiceBinding(ObjectKey::new("shop", "details"));
+        link.update_mcp(Vec::new());
+        link.update_mcp(vec![McpUpdate::Objects(unit, Vec::new()), McpUpdate::Complete]);
+        let batch = handle.mcp_updates.try_recv().expect("one batch");
+        assert!(matches!(&batch[..], [McpUpdate::Objects(..), McpUpdate::Complete]), "{batch:?}");
+        assert!(handle.mcp_updates.try_recv().is_err());
     }
 
     #[test]

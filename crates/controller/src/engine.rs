@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::convert::WatchUpdate;
+use crate::discovery_link::McpUpdate;
 use crate::fair_queue::UnitGroups;
 use crate::health::CatalogueState;
 use crate::metrics::Metrics;
@@ -36,8 +37,8 @@ pub(crate) struct Engine {
     touched_resources: BTreeSet<Unit>,
     /// Catalogue updates that discovery has not received yet.
     unpublished: Vec<CatalogueUpdate>,
-    /// Whether the objects may have changed since istiod last received them; `None` without MCP.
-    mcp_changed: Option<bool>,
+    /// Changed objects for istiod; `None` without MCP.
+    mcp: Option<McpChanges>,
     /// State of the leader; `None` on other replicas.
     leader: Option<LeaderState>,
     metrics: Metrics,
@@ -56,6 +57,15 @@ struct LeaderState {
     status_is_next: bool,
     /// Whether there was no time to check all statuses.
     budget_exhausted: bool,
+}
+
+/// Changes of the objects that istiod receives over MCP.
+#[derive(Default)]
+struct McpChanges {
+    /// Updates that have not been taken yet.
+    updates: Vec<McpUpdate>,
+    /// Whether there were updates since istiod could last receive them.
+    incomplete: bool,
 }
 
 /// Results of a piece of the translation, as far as it has been propagated.
@@ -78,7 +88,7 @@ impl Engine {
             unpropagated: UnitGroups::default(),
             touched_resources: BTreeSet::new(),
             unpublished: Vec::new(),
-            mcp_changed: options.mcp.then_some(false),
+            mcp: options.mcp.then(McpChanges::default),
             leader: None,
             metrics,
         }
@@ -89,8 +99,8 @@ impl Engine {
     pub(crate) fn start(&mut self) {
         self.started = true;
         // Even without objects: istiod waits until it has received that.
-        if let Some(unshown) = &mut self.mcp_changed {
-            *unshown = true;
+        if let Some(mcp) = &mut self.mcp {
+            mcp.incomplete = true;
         }
         let early = std::mem::take(&mut self.early_updates);
         self.on_watch_updates(early);
@@ -109,7 +119,7 @@ impl Engine {
         self.unpropagated
             .push(self.model.translation().units().cloned().collect(), PropagationBatch::default());
         self.leader = Some(LeaderState {
-            applier: Applier::new(self.mcp_changed.is_some()),
+            applier: Applier::new(self.mcp.is_some()),
             statuses: reports,
             watches_generated: false,
             writes_enabled: false,
@@ -163,13 +173,13 @@ impl Engine {
 
     /// Reports whether the engine accepts updates. While everything has to be planned before the first write,
     /// and while a change of a relationship has to be translated as a whole, updates wait, so that this ends.
-    /// With MCP they wait whenever something is not planned yet, because istiod receives all objects at once.
+    /// With MCP they wait whenever something is not planned yet, because istiod must not receive a part of it.
     pub(crate) fn accepts_updates(&self) -> bool {
         let opening = self
             .leader
             .as_ref()
             .is_some_and(|writing| writing.generated_synced || !writing.watches_generated);
-        let mcp_ready = self.mcp_changed.is_none() || self.is_planned();
+        let mcp_ready = self.mcp.is_none() || self.is_planned();
         mcp_ready && !opening && !self.model.translation().is_holding_back()
     }
 
@@ -183,9 +193,6 @@ impl Engine {
     /// stops.
     pub(crate) fn work(&mut self, mut goes_on: impl FnMut() -> bool) {
         for mut piece in self.model.work(&mut goes_on) {
-            if let Some(unshown) = &mut self.mcp_changed {
-                *unshown = true;
-            }
             // The units of a piece belong together: one group, so that nothing of it is written before all of
             // it.
             let units = std::mem::take(&mut piece.units);
@@ -208,7 +215,7 @@ impl Engine {
 
     /// Propagates the results of the next unit to the reconciler, discovery and the metrics.
     fn propagate_next(&mut self) {
-        let (model, metrics) = (&self.model, &self.metrics);
+        let (model, metrics, mcp) = (&self.model, &self.metrics, &mut self.mcp);
         let mut applier = self.leader.as_mut().map(|writing| &mut writing.applier);
         let changed = self.unpropagated.process_next(|unit, changed| {
             if !model.translation().can_plan(unit) {
@@ -220,8 +227,17 @@ impl Engine {
             if let Unit::MeshFedConfig(key) = unit {
                 metrics.set_certificate_expiry(key, model.translation().certificate_expiry(key));
             }
+            // A new leader plans everything again, which changes no object for istiod.
+            let mcp = mcp.as_mut().filter(|_| changed.piece.is_some());
+            if applier.is_none() && mcp.is_none() {
+                return;
+            }
+            let objects = model.translation().objects_of(unit);
             if let Some(applier) = &mut applier {
-                applier.add_to_plan(model, unit, &mut changed.plan);
+                applier.add_to_plan(model, unit, &objects, &mut changed.plan);
+            }
+            if let Some(mcp) = mcp {
+                mcp.record_objects(unit, objects);
             }
         });
         let Some(PropagationBatch { piece, plan: planned, published, incomplete: unsound }) = changed else {
@@ -356,15 +372,15 @@ impl Engine {
         std::mem::take(&mut self.unpublished)
     }
 
-    /// Returns all objects for istiod, if they may have changed since the last call and none is incomplete.
-    pub(crate) fn take_changed_objects(&mut self) -> Option<Vec<GeneratedObject>> {
-        if !self.is_planned() {
-            return None;
+    /// Drains the changed objects for istiod. Istiod may receive them once everything is planned.
+    pub(crate) fn take_mcp_updates(&mut self) -> Vec<McpUpdate> {
+        let is_planned = self.started && self.is_planned();
+        let Some(mcp) = &mut self.mcp else { return Vec::new() };
+        let mut updates = std::mem::take(&mut mcp.updates);
+        if is_planned && std::mem::take(&mut mcp.incomplete) {
+            updates.push(McpUpdate::Complete);
         }
-        let changed = self.mcp_changed.as_mut().filter(|unshown| **unshown)?;
-        *changed = false;
-        let objects = self.model.translation().objects().into_iter();
-        Some(objects.filter(|object| object.kind().is_istio()).collect())
+        updates
     }
 
     /// Moves the clock, in steps of at least an hour. Certificates expire as time passes.
@@ -402,6 +418,18 @@ impl Engine {
     pub(crate) fn catalogue_state(&self) -> Option<CatalogueState> {
         let listings = || self.model.translation().catalogue_reports();
         self.started.then(|| CatalogueState { follows_peers: self.leader.is_some(), reports: listings() })
+    }
+}
+
+impl McpChanges {
+    fn record_objects(&mut self, unit: &Unit, objects: Vec<GeneratedObject>) {
+        // Of these units, all objects are Emcee's own resources.
+        if matches!(unit, Unit::AutomaticExposition(_) | Unit::Imports(_)) {
+            return;
+        }
+        let objects = objects.into_iter().filter(|object| object.kind().is_istio()).collect();
+        self.updates.push(McpUpdate::Objects(unit.clone(), objects));
+        self.incomplete = true;
     }
 }
 

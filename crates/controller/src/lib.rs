@@ -36,7 +36,7 @@ mod uninstall;
 mod watch;
 
 pub use api_error::ApiErrorKind;
-pub use discovery_link::DiscoveryHandle;
+pub use discovery_link::{DiscoveryHandle, McpUpdate};
 pub use health::{CatalogueState, Health};
 pub use kinds::{FIELD_MANAGER, FINALIZER};
 pub use metrics::Metrics;

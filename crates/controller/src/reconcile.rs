@@ -97,7 +97,8 @@ impl Applier {
         let mut applier = Self::default();
         // Plans first: an object is compared with the desired one when it is observed.
         for unit in model.translation().units() {
-            applier.add_to_plan(model, unit, &mut WritePlan::default());
+            let objects = model.translation().objects_of(unit);
+            applier.add_to_plan(model, unit, &objects, &mut WritePlan::default());
         }
         for live in live {
             applier.on_live_object(model, live);
@@ -133,9 +134,16 @@ impl Applier {
         self.retries.first_key_value().map(|(at, _)| *at)
     }
 
-    /// Adds what a unit wants now to a plan. [`Applier::finish_plan`] queues all of a plan as one batch.
-    pub(crate) fn add_to_plan(&mut self, model: &Model, unit: &Unit, planned: &mut WritePlan) {
-        self.set_unit_objects(model, unit, &mut planned.due);
+    /// Adds the objects that a unit wants now to a plan. [`Applier::finish_plan`] queues all of a plan as one
+    /// batch.
+    pub(crate) fn add_to_plan(
+        &mut self,
+        model: &Model,
+        unit: &Unit,
+        objects: &[GeneratedObject],
+        planned: &mut WritePlan,
+    ) {
+        self.set_unit_objects(model, unit, objects, &mut planned.due);
         planned.affected.extend(affected_resources(model, unit));
         self.check_finalizer(model, unit);
     }
@@ -159,12 +167,17 @@ impl Applier {
         self.objects.get(id)?.unit.as_deref()
     }
 
-    fn set_unit_objects(&mut self, model: &Model, unit: &Unit, due: &mut Vec<ObjectId>) {
+    fn set_unit_objects(
+        &mut self,
+        model: &Model,
+        unit: &Unit,
+        objects: &[GeneratedObject],
+        due: &mut Vec<ObjectId>,
+    ) {
         let (unit, had) =
             self.unit_objects.remove_entry(unit).unwrap_or_else(|| (Arc::new(unit.clone()), Box::default()));
         // With MCP, istiod receives these kinds from Emcee directly.
         let written = |object: &&GeneratedObject| !(self.mcp && object.kind().is_istio());
-        let objects = model.translation().objects_of(&unit);
         let owner_uid = model.owner_uid(&unit);
         let mut desired: Vec<ObjectId> = Vec::with_capacity(objects.len());
         for object in objects.iter().filter(written) {

@@ -167,9 +167,7 @@ impl Controller {
 
     fn publish_to_discovery(&mut self) {
         self.discovery.publish(self.engine.take_catalogue_updates());
-        if let Some(objects) = self.engine.take_changed_objects() {
-            self.discovery.set_mcp_objects(objects);
-        }
+        self.discovery.update_mcp(self.engine.take_mcp_updates());
     }
 
     async fn on_leadership_change(&mut self, leads: bool) {

@@ -9,6 +9,7 @@ mod imports;
 mod lease;
 mod leftovers;
 mod manual_changes;
+mod mcp;
 mod mesh_trust;
 mod retries;
 mod snapshot;

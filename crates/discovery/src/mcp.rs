@@ -8,7 +8,7 @@
 //! ```
 //!
 //! The protocol is state of the world (SotW): each response is the full set of its type, and istiod deletes what is
-//! not in it. Therefore nothing is sent before the first [`McpStore::replace_objects`], as an empty set would remove
+//! not in it. Therefore nothing is sent before the first [`McpStore::publish`], as an empty set would remove
 //! all configuration from the mesh. Every requested type is answered, with an empty set if Emcee does not write that
 //! type: istiod becomes ready only after it has received a response for each type.
 //!
@@ -16,6 +16,7 @@
 //!
 //! The client in istiod: <https://github.com/istio/istio/blob/master/pkg/adsc/adsc.go>.
 
+mod exchange_pacer;
 mod serve;
 mod sotw_stream;
 mod store;

@@ -1,12 +1,13 @@
 //! Encodes objects as MCP resources. Each is encoded once for all streams.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, LazyLock};
 
 use data_encoding::HEXLOWER;
 use emcee_api::istio::IstioSpec;
 use emcee_core::key::ObjectKey;
 use emcee_core::plan::{GeneratedKind, GeneratedObject, ObjectContent};
+use emcee_core::translate::Unit;
 use prost::Message;
 use prost::bytes::Bytes;
 use sha2::{Digest, Sha256};
@@ -23,15 +24,22 @@ const CREATION_TIME: ProtoTimestamp = ProtoTimestamp { seconds: 0, nanos: 0 };
 /// The first 128 bits of a SHA-256 hash.
 type ContentHash = [u8; 16];
 
-/// All objects of the kinds that istiod reads. The translation writes it; streams read its [`McpSnapshot`]s.
+/// All objects of the kinds that istiod reads. The translation writes it, unit by unit; streams read its
+/// [`McpSnapshot`]s. So the cost of a change does not depend on the number of other units.
 #[derive(Debug, Default)]
 pub struct McpStore {
     resources: BTreeMap<GeneratedKind, BTreeMap<ObjectKey, StoredResource>>,
+    /// Kinds and keys of the resources of each unit that has any.
+    unit_resources: HashMap<Arc<Unit>, Box<[(GeneratedKind, ObjectKey)]>>,
+    /// Kinds with resources that the snapshot does not contain as they are now.
+    changed: BTreeSet<GeneratedKind>,
     snapshot: McpSnapshot,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 struct StoredResource {
+    /// Unit that asks for it.
+    unit: Arc<Unit>,
     hash: ContentHash,
     bytes: Bytes,
 }
@@ -53,23 +61,25 @@ static EMPTY_SET: LazyLock<Arc<TypeResources>> =
     LazyLock::new(|| Arc::new(TypeResources::from_stored(&BTreeMap::new())));
 
 impl McpStore {
-    /// Replaces all objects. Unchanged objects are not encoded again, and a type without changes keeps its set. Kinds
-    /// that are not Istio's are ignored.
-    pub fn replace_objects<'a>(
-        &mut self,
-        objects: impl IntoIterator<Item = &'a GeneratedObject>,
-    ) -> McpSnapshot {
-        let mut items: BTreeMap<GeneratedKind, BTreeMap<ObjectKey, StoredResource>> = BTreeMap::new();
-        for object in objects {
-            if let Some((key, item)) = self.encode_object(object) {
-                items.entry(object.kind()).or_default().insert(key, item);
-            }
+    /// Replaces the objects of a unit. Unchanged objects are not encoded again. Kinds that are not Istio's are
+    /// ignored.
+    pub fn set_objects<'a>(&mut self, unit: &Unit, objects: impl IntoIterator<Item = &'a GeneratedObject>) {
+        let (unit, before) = self
+            .unit_resources
+            .remove_entry(unit)
+            .unwrap_or_else(|| (Arc::new(unit.clone()), Box::default()));
+        let now: Vec<_> = objects.into_iter().filter_map(|object| self.put_object(&unit, object)).collect();
+        for (kind, key) in before.into_iter().filter(|id| !now.contains(id)) {
+            self.remove_resource(&unit, kind, &key);
         }
-        // Both old and new kinds: a kind whose last object is gone has changed too.
-        let kinds: BTreeSet<_> = self.resources.keys().chain(items.keys()).copied().collect();
-        let changed: Vec<_> =
-            kinds.into_iter().filter(|kind| self.resources.get(kind) != items.get(kind)).collect();
-        self.resources = items;
+        if !now.is_empty() {
+            self.unit_resources.insert(unit, now.into());
+        }
+    }
+
+    /// Builds a snapshot of the current objects. A type without changes keeps its set.
+    pub fn publish(&mut self) -> McpSnapshot {
+        let changed = std::mem::take(&mut self.changed);
         // The first call publishes a snapshot even if it is empty: from then on the content is known.
         if self.snapshot.0.is_none() || !changed.is_empty() {
             self.snapshot = self.build_snapshot(&changed);
@@ -82,25 +92,39 @@ impl McpStore {
         self.snapshot.clone()
     }
 
-    fn encode_object(&self, object: &GeneratedObject) -> Option<(ObjectKey, StoredResource)> {
+    /// Stores an object, and returns its kind and key. `None` for a kind that istiod does not read.
+    fn put_object(
+        &mut self,
+        unit: &Arc<Unit>,
+        object: &GeneratedObject,
+    ) -> Option<(GeneratedKind, ObjectKey)> {
         let body = encode_spec(&object.content)?;
+        let kind = object.kind();
         let key = ObjectKey { namespace: Arc::clone(&object.namespace), name: object.name.as_str().into() };
         let metadata = resource_metadata(object, &key);
         let hash = content_hash(&metadata, &body);
-        // The hash covers all but the version, which is the hash itself. If it is equal, the encoded bytes are reused.
-        let before = self.resources.get(&object.kind()).and_then(|items| items.get(&key));
-        if let Some(before) = before.filter(|before| before.hash == hash) {
-            return Some((key, before.clone()));
+        let stored = self.resources.entry(kind).or_default();
+        // The hash covers all but the version, which is the hash itself. If it is equal, the encoded bytes stay.
+        if let Some(before) = stored.get_mut(&key).filter(|before| before.hash == hash) {
+            before.unit = Arc::clone(unit);
+            return Some((kind, key));
         }
-        let resource = McpResource {
-            metadata: Some(McpMetadata { version: HEXLOWER.encode(&hash), ..metadata }),
-            body: Some(body),
-        };
-        let any = Any { type_url: RESOURCE_TYPE_URL.to_owned(), value: resource.encode_to_vec().into() };
-        Some((key, StoredResource { hash, bytes: any.encode_to_vec().into() }))
+        let bytes = encode_resource(&hash, metadata, body);
+        stored.insert(key.clone(), StoredResource { unit: Arc::clone(unit), hash, bytes });
+        self.changed.insert(kind);
+        Some((kind, key))
     }
 
-    fn build_snapshot(&self, changed: &[GeneratedKind]) -> McpSnapshot {
+    /// Removes a resource, unless another unit asks for it by now.
+    fn remove_resource(&mut self, unit: &Arc<Unit>, kind: GeneratedKind, key: &ObjectKey) {
+        let Some(resources) = self.resources.get_mut(&kind) else { return };
+        if resources.get(key).is_some_and(|resource| resource.unit == *unit) {
+            resources.remove(key);
+            self.changed.insert(kind);
+        }
+    }
+
+    fn build_snapshot(&self, changed: &BTreeSet<GeneratedKind>) -> McpSnapshot {
         let sets = self.resources.iter().map(|(kind, items)| {
             let type_url = type_url(*kind);
             let before = self.snapshot.find_type(&type_url).filter(|_| !changed.contains(kind));
@@ -159,6 +183,16 @@ fn encode_spec(body: &ObjectContent) -> Option<Any> {
         | ObjectContent::ServiceExposition(_)
         | ObjectContent::ServiceBinding(_) => None,
     }
+}
+
+/// Encodes a resource as the `Any` that a response contains.
+fn encode_resource(hash: &ContentHash, metadata: McpMetadata, body: Any) -> Bytes {
+    let resource = McpResource {
+        metadata: Some(McpMetadata { version: HEXLOWER.encode(hash), ..metadata }),
+        body: Some(body),
+    };
+    let any = Any { type_url: RESOURCE_TYPE_URL.to_owned(), value: resource.encode_to_vec().into() };
+    any.encode_to_vec().into()
 }
 
 fn pack_any<S: IstioSpec>(spec: &S) -> Any {

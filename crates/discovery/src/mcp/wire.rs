@@ -56,6 +56,27 @@ pub struct DiscoveryResponse {
     pub nonce: String,
 }
 
+impl DiscoveryResponse {
+    /// Splits the response into parts of about this many bytes. Their encodings, one after the other, are an encoding
+    /// of the response.
+    pub(super) fn into_parts(self, part_bytes: usize) -> Vec<Self> {
+        let Self { version_info, resources, type_url, nonce } = self;
+        let mut parts = vec![Self { version_info, type_url, nonce, resources: Vec::new() }];
+        let mut length = 0;
+        for resource in resources {
+            if length >= part_bytes {
+                parts.push(Self::default());
+                length = 0;
+            }
+            length += resource.len();
+            if let Some(part) = parts.last_mut() {
+                part.resources.push(resource);
+            }
+        }
+        parts
+    }
+}
+
 /// One object, as `istio.mcp.v1alpha1.Resource`.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct McpResource {

@@ -97,7 +97,7 @@ pub(crate) async fn run_controller(
     let counterpart =
         controller.take_discovery_handle().context("the discovery link has been taken already")?;
     if let Some(mcp) = mcp {
-        ports.spawn(mcp.run(counterpart.mcp_objects, mcp_counters));
+        ports.spawn(mcp.run(counterpart.mcp_updates, mcp_counters));
     }
     let ends = DiscoveryChannels {
         updates: counterpart.catalogue_updates,

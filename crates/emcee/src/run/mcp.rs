@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
-use emcee_core::plan::GeneratedObject;
+use emcee_controller::McpUpdate;
 use emcee_discovery::counters::McpCounters;
 use emcee_discovery::mcp::{McpServerTls, McpSnapshot, McpStore, serve};
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tracing::warn;
 
 use crate::run::admin;
@@ -87,10 +87,11 @@ impl McpArgs {
 }
 
 impl McpServer {
-    /// Serves `objects` from their first change on. Runs until the future is dropped or the server fails.
+    /// Serves the objects of `updates`, from the first complete set on. Runs until the future is dropped or the
+    /// server fails.
     pub(crate) async fn run(
         self,
-        objects: watch::Receiver<Vec<GeneratedObject>>,
+        updates: mpsc::UnboundedReceiver<Vec<McpUpdate>>,
         counters: Arc<McpCounters>,
     ) {
         let mut store = McpStore::default();
@@ -102,25 +103,41 @@ impl McpServer {
             served = serving => if let Err(error) = served {
                 warn!(%error, "mcp server failed");
             },
-            () = publish_objects(&mut store, objects, &snapshot) => {}
+            () = publish_objects(&mut store, updates, &snapshot) => {}
             () = reload_certificate(self.files) => {}
         }
     }
 }
 
-/// Publishes a snapshot whenever the objects change.
+/// Applies updates to the store, and publishes a snapshot whenever they are complete. Before the first time nothing is
+/// published: an incomplete set would remove configuration of istiod.
 async fn publish_objects(
     store: &mut McpStore,
-    mut objects: watch::Receiver<Vec<GeneratedObject>>,
+    mut updates: mpsc::UnboundedReceiver<Vec<McpUpdate>>,
     snapshot: &watch::Sender<McpSnapshot>,
 ) {
-    // Waits for the first change: the initial value is empty, and would remove all of istiod's configuration.
-    while objects.changed().await.is_ok() {
-        let new = store.replace_objects(objects.borrow_and_update().iter());
-        snapshot.send_replace(new);
+    while let Some(batch) = updates.recv().await {
+        if apply_updates(store, batch) {
+            snapshot.send_replace(store.publish());
+        }
     }
     // The controller has stopped and the process is about to end. Returning would stop the server too early.
     std::future::pending::<()>().await;
+}
+
+/// Applies a batch of updates. Returns whether istiod may receive the objects as they are now.
+fn apply_updates(store: &mut McpStore, batch: Vec<McpUpdate>) -> bool {
+    let mut is_complete = false;
+    for update in batch {
+        match update {
+            McpUpdate::Objects(unit, objects) => {
+                store.set_objects(&unit, &objects);
+                is_complete = false;
+            }
+            McpUpdate::Complete => is_complete = true,
+        }
+    }
+    is_complete
 }
 
 /// Reloads the certificate when its files change. Keeps the current one if the new one cannot be used.

@@ -10,11 +10,16 @@ use tracing::{Span, info, warn};
 
 use super::FINAL_STATUS_TIMEOUT;
 use crate::counters::{McpCounters, McpStreamGuard};
+use crate::deadline::sleep_until_deadline;
+use crate::mcp::exchange_pacer::ExchangePacer;
 use crate::mcp::sotw_stream::{RequestOutcome, SotwServerStream};
 use crate::mcp::store::McpSnapshot;
 use crate::mcp::wire::{DiscoveryRequest, DiscoveryResponse};
 use crate::transport::grpc::{GrpcStatus, MessageReader, MessageSender, ReceiveError};
 use crate::wire::Code;
+
+/// Size of the parts in which a response is encoded, in bytes.
+const PART_BYTES: usize = 64 * 1024;
 
 /// The client does not acknowledge responses, or does not read at all. Its connection must be closed.
 #[derive(Debug)]
@@ -26,6 +31,12 @@ pub(super) struct McpStream {
     state: SotwServerStream,
     requests: MessageReader<DiscoveryRequest>,
     snapshots: watch::Receiver<McpSnapshot>,
+    /// Snapshot of the current exchange. A newer one waits until all its responses are answered: otherwise a set could
+    /// arrive before the one that it refers to.
+    current: McpSnapshot,
+    /// Whether a newer snapshot waits.
+    newer_waits: bool,
+    pacer: ExchangePacer,
     counters: Arc<McpCounters>,
     ack_timeout: Duration,
     /// The client must ACK or NACK a response before this time, if any is in flight.
@@ -43,6 +54,9 @@ impl McpStream {
             state: SotwServerStream::default(),
             requests,
             snapshots,
+            current: McpSnapshot::default(),
+            newer_waits: true,
+            pacer: ExchangePacer::new(Instant::now()),
             counters,
             ack_timeout: answer,
             ack_deadline: Instant::now(),
@@ -72,16 +86,21 @@ impl McpStream {
     async fn exchange_messages(&mut self, sender: &MessageSender) -> Result<GrpcStatus, ClientStalled> {
         let mut has_more = false;
         loop {
+            let next_exchange = self.next_exchange(has_more);
             tokio::select! {
                 request = self.requests.next() => match self.handle_request(request) {
                     Ok(()) => has_more = true,
                     Err(status) => return Ok(status),
                 },
-                () = wait_for_snapshot(&mut self.snapshots) => has_more = true,
-                // The response is built only when it can be sent, so a slow client gets the newest snapshot.
+                () = wait_for_snapshot(&mut self.snapshots), if !self.newer_waits => self.newer_waits = true,
+                () = sleep_until_deadline(next_exchange) => {
+                    self.start_exchange();
+                    has_more = true;
+                }
+                // The response is built only when it can be sent, so a slow client takes no memory meanwhile.
                 Some(permit) = sender.reserve(), if has_more => match self.next_response() {
                     Some(response) => {
-                        permit.send(&response);
+                        permit.send_in_parts(response.into_parts(PART_BYTES));
                         self.counters.pushes.increment();
                     }
                     None => has_more = false,
@@ -97,8 +116,19 @@ impl McpStream {
         if self.state.in_flight() == 0 {
             self.ack_deadline = Instant::now() + self.ack_timeout;
         }
-        let snapshot = self.snapshots.borrow_and_update().clone();
-        self.state.next_response(&snapshot)
+        self.state.next_response(&self.current)
+    }
+
+    /// Returns when the next exchange may start. `None` while there is nothing newer, or the current one has not ended.
+    fn next_exchange(&self, has_more: bool) -> Option<Instant> {
+        let is_due = self.newer_waits && !has_more && self.state.in_flight() == 0;
+        is_due.then(|| self.pacer.next_start())
+    }
+
+    fn start_exchange(&mut self) {
+        self.current = self.snapshots.borrow_and_update().clone();
+        self.newer_waits = false;
+        self.pacer.record_start(Instant::now());
     }
 
     fn handle_request(
@@ -113,6 +143,9 @@ impl McpStream {
         if !is_known {
             Span::current().record("client", self.state.client_id());
             info!(client = self.state.client_id(), "MCP stream started");
+        }
+        if self.state.in_flight() == 0 && matches!(received, RequestOutcome::Acked | RequestOutcome::Nacked) {
+            self.pacer.record_answers(Instant::now());
         }
         match received {
             // A stale nonce is no sign of progress, so it does not extend the deadline.

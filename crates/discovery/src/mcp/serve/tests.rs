@@ -7,6 +7,7 @@ use std::net::Ipv4Addr;
 use emcee_api::istio::ServiceEntrySpec;
 use emcee_core::key::ObjectKey;
 use emcee_core::plan::{GeneratedObject, ObjectContent, ObjectOwner, OwnerKind};
+use emcee_core::translate::Unit;
 use emcee_testkit::certs::{Ca, Leaf, TlsPair};
 use emcee_testkit::spans::SpanRecorder;
 use tokio::net::TcpStream;
@@ -34,7 +35,10 @@ fn service_entries(count: usize) -> McpSnapshot {
             ..ServiceEntrySpec::default()
         })),
     };
-    McpStore::default().replace_objects(&(0..count).map(object).collect::<Vec<_>>())
+    let mut store = McpStore::default();
+    let unit = Unit::ServiceBinding(ObjectKey::new("default", "ratings"));
+    store.set_objects(&unit, &(0..count).map(object).collect::<Vec<_>>());
+    store.publish()
 }
 
 struct Server {

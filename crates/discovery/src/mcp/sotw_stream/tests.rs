@@ -3,6 +3,7 @@
 use emcee_api::istio::{GatewaySpec, ServiceEntrySpec};
 use emcee_core::key::ObjectKey;
 use emcee_core::plan::{GeneratedObject, ObjectContent, ObjectOwner, OwnerKind};
+use emcee_core::translate::Unit;
 use proptest::prelude::*;
 
 use super::*;
@@ -34,7 +35,9 @@ fn gateway(name: &str) -> GeneratedObject {
 }
 
 fn snapshot_of(objects: &[GeneratedObject]) -> McpSnapshot {
-    McpStore::default().replace_objects(objects)
+    let mut store = McpStore::default();
+    store.set_objects(&Unit::ServiceBinding(ObjectKey::new("default", "ratings")), objects);
+    store.publish()
 }
 
 /// A snapshot of `count` ServiceEntries, from a store of its own.

@@ -29,6 +29,20 @@ fn rule(name: &str) -> GeneratedObject {
     object("default", name, ObjectContent::DestinationRule(Box::new(spec)))
 }
 
+fn unit(name: &str) -> Unit {
+    Unit::ServiceBinding(ObjectKey::new("default", name))
+}
+
+/// Replaces the objects of one unit, and publishes them.
+fn publish_objects(store: &mut McpStore, name: &str, objects: &[GeneratedObject]) -> McpSnapshot {
+    store.set_objects(&unit(name), objects);
+    store.publish()
+}
+
+fn snapshot_of(objects: &[GeneratedObject]) -> McpSnapshot {
+    publish_objects(&mut McpStore::default(), "ratings", objects)
+}
+
 fn decoded_resources(snapshot: &McpSnapshot, type_url: &str) -> Vec<McpResource> {
     let set = snapshot.resources_of(type_url).unwrap();
     let read = |bytes: &Bytes| {
@@ -42,7 +56,7 @@ fn decoded_resources(snapshot: &McpSnapshot, type_url: &str) -> Vec<McpResource>
 #[test]
 fn no_set_before_the_first_update_and_an_empty_set_for_every_type_after_it() {
     assert_eq!(McpStore::default().snapshot().resources_of(ENTRIES), None);
-    let snapshot = McpStore::default().replace_objects([]);
+    let snapshot = McpStore::default().publish();
     for type_url in [ENTRIES, "core/v1alpha1/MeshConfig", "anything"] {
         assert_eq!(snapshot.resources_of(type_url).unwrap().resources.len(), 0);
     }
@@ -52,7 +66,7 @@ fn no_set_before_the_first_update_and_an_empty_set_for_every_type_after_it() {
 fn an_object_is_a_resource_with_its_names_labels_and_spec() {
     let mut object = entry("emcee-ratings", "ratings.default.blue.emcee.internal");
     object.annotations.insert("a".into(), "b".into());
-    let snapshot = McpStore::default().replace_objects([&object]);
+    let snapshot = snapshot_of(&[object]);
     let [resource] = &*decoded_resources(&snapshot, ENTRIES) else { panic!("one") };
     let metadata = resource.metadata.as_ref().unwrap();
     assert_eq!(metadata.name, "default/emcee-ratings");
@@ -85,7 +99,7 @@ fn only_istio_kinds_are_served_under_the_type_urls_of_istiod() {
         object("default", "d", ObjectContent::Deployment(Box::default())),
         object("default", "n", ObjectContent::NetworkPolicy(Box::default())),
     ];
-    let snapshot = McpStore::default().replace_objects(&objects);
+    let snapshot = snapshot_of(&objects);
     for (type_url, body) in [
         ("security.istio.io/v1/AuthorizationPolicy", "istio.security.v1beta1.AuthorizationPolicy"),
         (RULES, "istio.networking.v1alpha3.DestinationRule"),
@@ -104,11 +118,11 @@ fn only_istio_kinds_are_served_under_the_type_urls_of_istiod() {
 #[test]
 fn unchanged_resources_and_sets_are_reused() {
     let mut store = McpStore::default();
-    let before = store.replace_objects(&[entry("a", "x"), entry("b", "y"), rule("r")]);
-    let same = store.replace_objects(&[rule("r"), entry("b", "y"), entry("a", "x")]);
+    let before = publish_objects(&mut store, "ratings", &[entry("a", "x"), entry("b", "y"), rule("r")]);
+    let same = publish_objects(&mut store, "ratings", &[rule("r"), entry("b", "y"), entry("a", "x")]);
     assert!(Arc::ptr_eq(before.0.as_ref().unwrap(), same.0.as_ref().unwrap()));
 
-    let after = store.replace_objects(&[entry("a", "x"), entry("b", "z"), rule("r")]);
+    let after = publish_objects(&mut store, "ratings", &[entry("a", "x"), entry("b", "z"), rule("r")]);
     assert!(Arc::ptr_eq(before.resources_of(RULES).unwrap(), after.resources_of(RULES).unwrap()));
     let (old, new) = (before.resources_of(ENTRIES).unwrap(), after.resources_of(ENTRIES).unwrap());
     assert_ne!(old.version, new.version);
@@ -118,9 +132,8 @@ fn unchanged_resources_and_sets_are_reused() {
 
 #[test]
 fn a_version_depends_only_on_the_content() {
-    let version = |objects: &[GeneratedObject]| {
-        McpStore::default().replace_objects(objects).resources_of(ENTRIES).unwrap().version.clone()
-    };
+    let version =
+        |objects: &[GeneratedObject]| snapshot_of(objects).resources_of(ENTRIES).unwrap().version.clone();
     let one = version(&[entry("a", "x"), entry("b", "y")]);
     assert_eq!(one, version(&[entry("b", "y"), entry("a", "x")]), "not on the order");
     let mut noted = entry("a", "x");
@@ -140,11 +153,48 @@ fn a_version_depends_only_on_the_content() {
 #[test]
 fn removed_objects_leave_an_empty_set() {
     let mut store = McpStore::default();
-    let empty = store.replace_objects([]).resources_of(ENTRIES).unwrap().version.clone();
-    let two = store.replace_objects(&[entry("a", "x"), entry("b", "y")]);
+    let empty = publish_objects(&mut store, "ratings", &[]).resources_of(ENTRIES).unwrap().version.clone();
+    let two = publish_objects(&mut store, "ratings", &[entry("a", "x"), entry("b", "y")]);
     assert_eq!(decoded_resources(&two, ENTRIES).len(), 2);
-    let one = store.replace_objects(&[entry("b", "y")]);
+    let one = publish_objects(&mut store, "ratings", &[entry("b", "y")]);
     assert_eq!(decoded_resources(&one, ENTRIES)[0].metadata.as_ref().unwrap().name, "default/b");
     assert_eq!(decoded_resources(&one, ENTRIES).len(), 1);
-    assert_eq!(store.replace_objects([]).resources_of(ENTRIES).unwrap().version, empty);
+    assert_eq!(publish_objects(&mut store, "ratings", &[]).resources_of(ENTRIES).unwrap().version, empty);
+}
+
+/// Otherwise the cost of a change would grow with the number of resources.
+#[test]
+fn a_change_of_one_unit_encodes_its_changed_objects_only() {
+    let mut store = McpStore::default();
+    for number in 0..100 {
+        let name = number.to_string();
+        store.set_objects(&unit(&name), &[entry(&name, &name), rule(&name)]);
+    }
+    let before = store.publish();
+    let after = publish_objects(&mut store, "7", &[entry("7", "changed"), rule("7")]);
+    let (old, new) = (before.resources_of(ENTRIES).unwrap(), after.resources_of(ENTRIES).unwrap());
+    let pairs = old.resources.iter().zip(&new.resources);
+    let encoded = pairs.filter(|(old, new)| old.as_ptr() != new.as_ptr()).count();
+    assert_eq!((old.resources.len(), new.resources.len(), encoded), (100, 100, 1));
+    assert!(Arc::ptr_eq(before.resources_of(RULES).unwrap(), after.resources_of(RULES).unwrap()));
+}
+
+/// The update of the new unit may come first.
+#[test]
+fn an_object_that_moves_to_another_unit_stays() {
+    let mut store = McpStore::default();
+    let before = publish_objects(&mut store, "old", &[entry("a", "x")]);
+    store.set_objects(&unit("new"), &[entry("a", "x")]);
+    let after = publish_objects(&mut store, "old", &[]);
+    assert_eq!(before, after, "its content is the same");
+    let gone = publish_objects(&mut store, "new", &[]);
+    assert_eq!(decoded_resources(&gone, ENTRIES), []);
+}
+
+#[test]
+fn nothing_is_seen_before_it_is_published() {
+    let mut store = McpStore::default();
+    store.set_objects(&unit("a"), &[entry("a", "x")]);
+    assert_eq!(store.snapshot(), McpSnapshot::default());
+    assert_eq!(decoded_resources(&store.publish(), ENTRIES).len(), 1);
 }

@@ -95,3 +95,18 @@ fn resource(metadata: McpMetadata, spec: &ServiceEntrySpec) -> Bytes {
     let resource = McpResource { metadata: Some(metadata), body: Some(body) };
     Any { type_url: RESOURCE_TYPE_URL.into(), value: resource.encode_to_vec().into() }.encode_to_vec().into()
 }
+
+/// A client decodes what it receives as one message.
+#[test]
+fn the_parts_of_a_response_add_up_to_it() {
+    let resources: Vec<Bytes> = (0..10_u8).map(|byte| Bytes::from(vec![byte; 100])).collect();
+    let response =
+        DiscoveryResponse { version_info: "v".into(), resources, type_url: "t".into(), nonce: "7".into() };
+    for (part_bytes, count) in [(1, 10), (300, 4), (10_000, 1)] {
+        let parts = response.clone().into_parts(part_bytes);
+        assert_eq!(parts.len(), count);
+        let encoded: Vec<u8> = parts.iter().flat_map(Message::encode_to_vec).collect();
+        assert_eq!(DiscoveryResponse::decode(&*encoded), Ok(response.clone()));
+    }
+    assert_eq!(DiscoveryResponse::default().into_parts(1), [DiscoveryResponse::default()]);
+}

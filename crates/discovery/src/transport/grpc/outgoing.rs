@@ -9,6 +9,7 @@ use hyper::http::HeaderMap;
 use prost::Message;
 use tokio::sync::mpsc;
 
+use super::payload::MessageParts;
 use super::{GrpcStatus, Payload};
 
 /// The HTTP/2 body of the sending half of a stream.
@@ -17,6 +18,8 @@ use super::{GrpcStatus, Payload};
 #[derive(Debug)]
 pub struct MessageBody {
     messages: mpsc::Receiver<BodyFrame>,
+    /// The parts of the current message that HTTP/2 has not taken yet.
+    parts: Option<MessageParts>,
     ended: bool,
 }
 
@@ -28,6 +31,7 @@ pub struct MessageSender(mpsc::Sender<BodyFrame>);
 #[derive(Debug)]
 enum BodyFrame {
     Message(Payload),
+    Parts(MessageParts),
     Trailers(Box<HeaderMap>),
 }
 
@@ -38,7 +42,7 @@ pub struct SendPermit<'a>(mpsc::Permit<'a, BodyFrame>);
 /// Creates the sending half of a stream: the sender and the body.
 pub fn message_channel() -> (MessageSender, MessageBody) {
     let (sender, messages) = mpsc::channel(1);
-    (MessageSender(sender), MessageBody { messages, ended: false })
+    (MessageSender(sender), MessageBody { messages, parts: None, ended: false })
 }
 
 impl MessageBody {
@@ -83,6 +87,12 @@ impl SendPermit<'_> {
     pub fn send_lazily(self, message: impl Message + 'static) {
         self.0.send(BodyFrame::Message(Payload::encode_lazily(message)));
     }
+
+    /// Sends one message in parts. Each part is encoded only when HTTP/2 has room for it, so a large message never has
+    /// a buffer of its size.
+    pub fn send_in_parts<M: Message + 'static>(self, parts: Vec<M>) {
+        self.0.send(BodyFrame::Parts(MessageParts::new(parts)));
+    }
 }
 
 impl Body for MessageBody {
@@ -96,15 +106,23 @@ impl Body for MessageBody {
         if self.ended {
             return Poll::Ready(None);
         }
-        let item = ready!(self.messages.poll_recv(context));
-        // Nothing follows trailers, even if other clones of the sender still exist.
-        self.ended = !matches!(item, Some(BodyFrame::Message(_)));
-        Poll::Ready(item.map(|item| {
-            Ok(match item {
-                BodyFrame::Message(payload) => Frame::data(payload),
-                BodyFrame::Trailers(trailers) => Frame::trailers(*trailers),
-            })
-        }))
+        loop {
+            if let Some(payload) = self.parts.as_mut().and_then(Iterator::next) {
+                return Poll::Ready(Some(Ok(Frame::data(payload))));
+            }
+            self.parts = None;
+            let item = ready!(self.messages.poll_recv(context));
+            // Nothing follows trailers, even if other clones of the sender still exist.
+            self.ended = !matches!(item, Some(BodyFrame::Message(_) | BodyFrame::Parts(_)));
+            match item {
+                Some(BodyFrame::Parts(parts)) => self.parts = Some(parts),
+                Some(BodyFrame::Message(payload)) => return Poll::Ready(Some(Ok(Frame::data(payload)))),
+                Some(BodyFrame::Trailers(trailers)) => {
+                    return Poll::Ready(Some(Ok(Frame::trailers(*trailers))));
+                }
+                None => return Poll::Ready(None),
+            }
+        }
     }
 
     fn is_end_stream(&self) -> bool {

@@ -33,6 +33,11 @@ impl Payload {
         Self::new(FRAME_HEADER_LEN + message.encoded_len(), Box::new(move || encode_frame(&message)))
     }
 
+    /// A part of a message that is encoded already.
+    pub(super) fn from_encoded(encoded: Bytes) -> Self {
+        Self::new(encoded.len(), Box::new(move || encoded))
+    }
+
     fn new(length: usize, encode: EncodeFn) -> Self {
         Self { encoded: LazyCell::new(encode), length, written: 0 }
     }
@@ -42,11 +47,49 @@ impl Payload {
 fn encode_frame(message: &impl Message) -> Bytes {
     let length = message.encoded_len();
     let mut buffer = BytesMut::with_capacity(FRAME_HEADER_LEN + length);
-    // Not compressed.
-    buffer.put_u8(0);
-    buffer.put_u32(u32::try_from(length).expect("messages are cut into chunks far below 4 GiB"));
+    put_header(&mut buffer, length);
     message.encode(&mut buffer).expect("a BytesMut grows as needed");
     buffer.freeze()
+}
+
+fn put_header(buffer: &mut BytesMut, length: usize) {
+    // Not compressed.
+    buffer.put_u8(0);
+    buffer.put_u32(u32::try_from(length).expect("messages are far below 4 GiB"));
+}
+
+/// One message in parts, each encoded when HTTP/2 has room for it. The encodings of the parts, one after the other, are
+/// the encoding of the message: protobuf merges the fields of concatenated messages.
+pub(super) struct MessageParts {
+    /// Header, until the first part is encoded.
+    header: Option<BytesMut>,
+    parts: Box<dyn Iterator<Item = Bytes> + Send>,
+}
+
+impl MessageParts {
+    pub(super) fn new<M: Message + 'static>(parts: Vec<M>) -> Self {
+        let mut header = BytesMut::with_capacity(FRAME_HEADER_LEN);
+        put_header(&mut header, parts.iter().map(Message::encoded_len).sum());
+        Self {
+            header: Some(header),
+            parts: Box::new(parts.into_iter().map(|part| part.encode_to_vec().into())),
+        }
+    }
+}
+
+impl Iterator for MessageParts {
+    type Item = Payload;
+
+    fn next(&mut self) -> Option<Payload> {
+        let encoded = self.header.take().map(BytesMut::freeze).or_else(|| self.parts.next())?;
+        Some(Payload::from_encoded(encoded))
+    }
+}
+
+impl fmt::Debug for MessageParts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MessageParts").finish_non_exhaustive()
+    }
 }
 
 impl Buf for Payload {
@@ -78,6 +121,27 @@ impl fmt::Debug for Payload {
 mod tests {
     use super::*;
     use crate::wire::DeltaDiscoveryResponse;
+
+    #[test]
+    fn the_parts_of_a_message_are_encoded_one_at_a_time_and_add_up_to_it() {
+        let part = |byte: u8| DeltaDiscoveryResponse {
+            resources: vec![Bytes::from(vec![byte; 100])],
+            ..Default::default()
+        };
+        let (first, second) = (part(1), part(2));
+        let shared = second.resources[0].clone();
+        let resources = vec![first.resources[0].clone(), shared.clone()];
+        let whole = encode_frame(&DeltaDiscoveryResponse { resources, ..Default::default() });
+        let mut parts = MessageParts::new(vec![first, second]);
+        let mut sent = Vec::new();
+        for _ in 0..2 {
+            sent.extend_from_slice(parts.next().expect("the header and a part").chunk());
+        }
+        assert!(!shared.is_unique(), "the second part is not encoded yet");
+        sent.extend_from_slice(parts.next().expect("the second part").chunk());
+        assert!(parts.next().is_none() && shared.is_unique());
+        assert_eq!(sent, whole);
+    }
 
     #[test]
     fn messages_are_encoded_on_first_read() {
