@@ -148,6 +148,7 @@ mod tests {
             ready: false,
             reason: "NoAddress".to_owned(),
             message: "the gateway has no address".to_owned(),
+            is_first: true,
         };
         let regarding = object_reference(&transition).expect("a binding is a resource");
         let event =
@@ -161,7 +162,7 @@ mod tests {
 
     fn transition(unit: Unit, ready: bool) -> ReadinessTransition {
         let (reason, message) = ("NoAddress".to_owned(), "ü".repeat(MAX_NOTE_BYTES));
-        ReadinessTransition { unit, uid: Uid::new(Some("uid")), ready, reason, message }
+        ReadinessTransition { unit, uid: Uid::new(Some("uid")), ready, reason, message, is_first: false }
     }
 
     fn event_of(transition: &ReadinessTransition) -> Event {

@@ -253,7 +253,9 @@ impl Controller {
     fn record_transition(&mut self, transition: ReadinessTransition) {
         let ReadinessTransition { unit, ready, reason, message, .. } = &transition;
         info!(resource = %unit, ready, reason, detail = message, "readiness changed");
-        self.events.record_transition(transition);
+        if transition.needs_event() {
+            self.events.record_transition(transition);
+        }
     }
 
     async fn finish_writes(&mut self) {

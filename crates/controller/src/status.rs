@@ -1,7 +1,7 @@
 //! The status of each resource, and Events when its readiness changes.
 
 use std::collections::{BTreeMap, HashMap};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use emcee_api::Reason;
 use emcee_api::condition::READY;
@@ -14,9 +14,14 @@ use serde_json::Value;
 
 use crate::fair_queue::FairUnitQueue;
 use crate::metrics::{Metrics, Readiness};
-use crate::model::Model;
+use crate::model::{Model, ResourceMeta};
 use crate::reconcile::{Applier, ApplyProgress, WriteError, WriteOutcome, WriteRequest, retry_jitter};
 
+/// Time between two writes of a relationship's status, if the second changes only counts. During many imports,
+/// each of them changes the counts.
+const COUNTS_INTERVAL: Duration = Duration::from_secs(1);
+/// Fields of a peer in a relationship's status that are counts.
+const COUNT_FIELDS: [&str; 2] = ["announced", "imported"];
 /// Maximum number of problems with objects that a condition names.
 const MAX_PROBLEMS_NAMED: usize = 3;
 
@@ -30,6 +35,8 @@ pub(crate) struct StatusWriter {
     retries: BTreeMap<Instant, Vec<Unit>>,
     /// Number of consecutive failures to write a status.
     failures: HashMap<Unit, u32>,
+    /// Time at which the counts of each relationship may be written again.
+    next_counts: HashMap<Unit, Instant>,
     /// Problems with resources that Emcee creates itself. A Service that is exposed by its labels has no
     /// status of Emcee's, only Events. Of announced services, one must not block the relationship.
     reported_problems: HashMap<Unit, ResourceProblem>,
@@ -60,6 +67,16 @@ pub(crate) struct ReadinessTransition {
     pub(crate) reason: String,
     /// Message of the `Ready` condition.
     pub(crate) message: String,
+    /// Whether the resource had no `Ready` condition before.
+    pub(crate) is_first: bool,
+}
+
+impl ReadinessTransition {
+    /// Reports whether an Event is worth a write. That a new resource is ready is in its status, and a mesh may
+    /// have ten thousand.
+    pub(crate) fn needs_event(&self) -> bool {
+        !(self.is_first && self.ready)
+    }
 }
 
 impl StatusWriter {
@@ -70,6 +87,7 @@ impl StatusWriter {
             in_flight: HashMap::new(),
             retries: BTreeMap::new(),
             failures: HashMap::new(),
+            next_counts: HashMap::new(),
             reported_problems: HashMap::new(),
             transitions: Vec::new(),
             counted_readiness: HashMap::new(),
@@ -135,12 +153,38 @@ impl StatusWriter {
             }
             let after = desired_status(model, applier, &unit);
             self.update_readiness(model, &unit, after.as_ref());
+            if self.postpone_counts(model, &unit, after.as_ref(), now) {
+                continue;
+            }
             if let Some((report, write)) = after.and_then(|after| status_write(model, unit, after)) {
                 self.in_flight.insert(report.unit.clone(), false);
                 return Some((report, write));
             }
         }
         None
+    }
+
+    /// Postpones a status that differs from the current one only in counts, if counts were written a moment ago.
+    /// Returns whether it did.
+    fn postpone_counts(&mut self, model: &Model, unit: &Unit, after: Option<&Value>, now: Instant) -> bool {
+        let Some(at) = self.next_counts.get(unit).copied() else { return false };
+        let known = model.resource(unit);
+        if at <= now || known.is_none() {
+            self.next_counts.remove(unit);
+            return false;
+        }
+        let differs = |known: &ResourceMeta, after: &Value| {
+            !known.status.matches_status(after) && is_count_change(&known.status.reduced_status(), after)
+        };
+        let postpone = known.zip(after).is_some_and(|(known, after)| differs(known, after));
+        if postpone {
+            let waiting = self.retries.entry(at).or_default();
+            // It may be postponed many times before that.
+            if !waiting.contains(unit) {
+                waiting.push(unit.clone());
+            }
+        }
+        postpone
     }
 
     /// Drains the transitions of resources without a status of their own.
@@ -161,7 +205,14 @@ impl StatusWriter {
         }
         let Some(uid) = model.owner_uid(&unit).cloned() else { return };
         let (reason, message) = (problem.reason.as_str().to_owned(), problem.to_string());
-        self.transitions.push(ReadinessTransition { unit: unit.clone(), uid, ready: false, reason, message });
+        self.transitions.push(ReadinessTransition {
+            unit: unit.clone(),
+            uid,
+            ready: false,
+            reason,
+            message,
+            is_first: false,
+        });
         self.reported_problems.insert(unit, problem);
     }
 
@@ -188,6 +239,9 @@ impl StatusWriter {
     ) {
         let changed = self.in_flight.remove(&report.unit).unwrap_or_default();
         let before = self.failures.remove(&report.unit).unwrap_or_default();
+        if matches!(report.unit, Unit::MeshFedConfig(_)) && outcome.is_ok() {
+            self.next_counts.insert(report.unit.clone(), now + COUNTS_INTERVAL);
+        }
         match outcome {
             // If the resource is gone, so is the reason to retry.
             Err(fault) if model.resource(&report.unit).is_some() => {
@@ -216,6 +270,19 @@ fn desired_status(model: &Model, applier: &Applier, unit: &Unit) -> Option<Value
     // The verdict may be about the last good version. The status is about the newest version all the same.
     verdict.generation = known.generation;
     build_status(&unit.resource()?, &verdict, &known.status.reduced_status(), Timestamp::now()).ok()
+}
+
+/// Reports whether two statuses of a relationship are equal but for counts.
+fn is_count_change(before: &Value, after: &Value) -> bool {
+    let without_counts = |status: &Value| {
+        let mut status = status.clone();
+        let peers = status.get_mut("peers").and_then(Value::as_array_mut);
+        for peer in peers.into_iter().flatten().filter_map(Value::as_object_mut) {
+            peer.retain(|field, _| !COUNT_FIELDS.contains(&field.as_str()));
+        }
+        status
+    };
+    without_counts(before) == without_counts(after)
 }
 
 /// Returns the write of a status, if it differs from the current one.
@@ -266,6 +333,7 @@ fn readiness_transition(
         ready: after["status"] == "True",
         reason: text("reason"),
         message: text("message"),
+        is_first: before.is_none(),
     })
 }
 
@@ -302,8 +370,15 @@ mod tests {
 
     #[test]
     fn the_first_readiness_is_a_transition_and_a_missing_one_is_none() {
+        let unit = Unit::ServiceBinding(ObjectKey::new("shop", "details"));
         for before in [Value::Null, json!({"conditions": []}), json!({"conditions": "none"})] {
             assert!(transition(&before, &status("True", "Ready", "")).is_some(), "{before}");
+            let needs_event = |after: &Value| {
+                readiness_transition(&unit, &Uid::new(None), &before, after).expect("the first").needs_event()
+            };
+            assert!(
+                !needs_event(&status("True", "Ready", "")) && needs_event(&status("False", "Invalid", ""))
+            );
         }
         assert_eq!(transition(&status("True", "Ready", ""), &json!({"conditions": []})), None);
     }
@@ -314,6 +389,23 @@ mod tests {
         assert_eq!(known, Some(Readiness { ready: false, reason: Reason::NoAddress }));
         assert_eq!(readiness_of(&status("False", "ReasonOfAnotherVersion", "")), None);
         assert_eq!(readiness_of(&Value::Null), None);
+    }
+
+    #[test]
+    fn a_count_change_is_one_that_changes_nothing_else() {
+        let status = |name: &str, connected: bool, announced: u32, imported: u32| {
+            json!({"observedGeneration": 1, "conditions": [], "peers": [
+                {"name": name, "connected": connected, "announced": announced, "imported": imported},
+            ]})
+        };
+        let before = status("m2", true, 1, 0);
+        assert!(is_count_change(&before, &status("m2", true, 2, 1)));
+        assert!(!is_count_change(&before, &status("m2", false, 2, 1)));
+        assert!(!is_count_change(&before, &status("m3", true, 2, 1)));
+        let mut other = status("m2", true, 2, 1);
+        other["observedGeneration"] = 2.into();
+        assert!(!is_count_change(&before, &other));
+        assert!(!is_count_change(&Value::Null, &before) && !is_count_change(&before, &json!({"peers": 7})));
     }
 
     #[test]

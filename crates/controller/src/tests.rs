@@ -17,6 +17,7 @@ mod uninstall;
 mod watches;
 mod work_slices;
 mod world;
+mod write_counts;
 mod writes;
 
 pub(crate) use world::options;

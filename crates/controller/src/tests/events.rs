@@ -18,6 +18,7 @@ fn transition(name: &str) -> ReadinessTransition {
         ready: false,
         reason: "NoAddress".to_owned(),
         message: "the gateway has no address".to_owned(),
+        is_first: true,
     }
 }
 
