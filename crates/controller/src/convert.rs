@@ -19,9 +19,9 @@ use emcee_core::uid::Uid;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1 as k8s;
 use k8s_openapi::api::discovery::v1 as discovery;
-use kube::api::DynamicObject;
+use kube::api::{DynamicObject, TypeMeta};
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::kinds::{FINALIZER, UserKind, is_own_entry};
 use crate::mesh_config::{self, MeshTrustDomains};
@@ -117,7 +117,7 @@ pub(crate) fn resource_update(kind: UserKind, key: &ObjectKey, object: Option<Dy
     let finalizer = finalizers.iter().any(|finalizer| finalizer == FINALIZER);
     let status = StatusDigest::from_status(kind, object.data.get("status").unwrap_or(&Value::Null));
     // Without a version for the core, the objects of the resource are removed before the finalizer is.
-    let value = (!deleting).then(|| to_json(&object));
+    let value = (!deleting).then(|| into_json(object));
     let (unit, change) = parse_change(kind, key, value.as_ref(), applied);
     WatchUpdate::Resource(Box::new(UserResource {
         unit,
@@ -261,7 +261,7 @@ pub(crate) fn live_update(
             && is_taken_over_by_user(&object.data["spec"]),
         deleting: object.metadata.deletion_timestamp.is_some(),
         owner,
-        body: to_json(&object),
+        body: into_json(object),
     }))
 }
 
@@ -271,10 +271,23 @@ fn is_taken_over_by_user(spec: &Value) -> bool {
     selects || spec["type"].as_str().is_some_and(|kind| kind != "ClusterIP")
 }
 
-/// Returns an object of the API server as JSON.
-pub(crate) fn to_json(object: &DynamicObject) -> Value {
-    serde_json::to_value(object)
-        .expect("it was read from JSON, so all keys are strings and all values have a form")
+/// Returns an object of the API server as JSON. Moves its content, which is most of it.
+pub(crate) fn into_json(object: DynamicObject) -> Value {
+    let DynamicObject { types, metadata, data } = object;
+    let to_value = |metadata| {
+        serde_json::to_value(metadata)
+            .expect("it was read from JSON, so all keys are strings and all values have a form")
+    };
+    let mut fields = Map::new();
+    if let Some(TypeMeta { api_version, kind }) = types {
+        fields.insert("apiVersion".to_owned(), api_version.into());
+        fields.insert("kind".to_owned(), kind.into());
+    }
+    fields.insert("metadata".to_owned(), to_value(metadata));
+    if let Value::Object(data) = data {
+        fields.extend(data);
+    }
+    Value::Object(fields)
 }
 
 /// Decodes an object of one of Istio's kinds. Objects are decoded one by one: an object that Istio would not

@@ -298,7 +298,12 @@ impl Engine {
                 WatchUpdate::Resource(resource) => {
                     let unit = resource.unit.clone();
                     let uid = self.model.resource(&unit).map(|known| known.uid.clone());
-                    changes.extend(self.model.record_resource(*resource));
+                    let newer = self.model.record_resource(*resource);
+                    // A watch echoes each write whose response has been processed already.
+                    if newer.is_empty() {
+                        continue;
+                    }
+                    changes.extend(newer);
                     // A new resource, or one that was deleted and created again.
                     if uid != self.model.resource(&unit).map(|known| known.uid.clone()) {
                         renewed.push(unit.clone());

@@ -105,7 +105,7 @@ impl Model {
     }
 
     /// Records the current version of a resource, and returns the changes for the core. A version that is
-    /// older than the known one is ignored. If the resource was recreated, the core is told first that the
+    /// not newer than the known one is ignored: then there are none. If the resource was recreated, the core is told first that the
     /// previous one is gone: its last good version must not apply to the new one.
     pub(crate) fn record_resource(&mut self, resource: UserResource) -> Vec<InputChange> {
         let UserResource { unit, uid, version, generation, deleting, finalizer, status, change } = resource;

@@ -106,8 +106,9 @@ impl Controller {
         let mut ticks = tokio::time::interval(TICK_INTERVAL);
         loop {
             self.watch_generated_when_planned();
-            self.start_writes();
+            // Before the writes: peers wait for announcements, and the writes take the API server time.
             self.publish_to_discovery();
+            self.start_writes();
             self.heartbeat.tick(|| self.inputs.blocker_lines());
             // Computed in each iteration, because each event can add an earlier retry.
             let retry = self.engine.next_retry().map(tokio::time::Instant::from_std);

@@ -162,10 +162,9 @@ async fn apply_object(
     let manager = field_manager(id.kind);
     // `force` takes fields back from other managers: the object is Emcee's.
     let parameters = PatchParams::apply(manager).force();
-    let object = api.patch(&id.key.name, &parameters, &Patch::Apply(patch)).await?;
-    let Some(additions) = foreign_additions(id.kind, &object, body) else {
-        return Ok(live_outcome(id, object));
-    };
+    let applied = live_outcome(id, api.patch(&id.key.name, &parameters, &Patch::Apply(patch)).await?);
+    let WriteOutcome::Live(live) = &applied else { return Ok(applied) };
+    let Some(additions) = foreign_additions(id.kind, &live.body, body) else { return Ok(applied) };
     let parameters = PatchParams { field_manager: Some(manager.into()), ..PatchParams::default() };
     let object = api.patch(&id.key.name, &parameters, &Patch::Merge(additions)).await?;
     Ok(live_outcome(id, object))
@@ -200,12 +199,11 @@ async fn take_over_object(
     Ok(live_outcome(id, object))
 }
 
-fn foreign_additions(kind: GeneratedKind, object: &DynamicObject, body: &DesiredObject) -> Option<Value> {
-    let value = serde_json::to_value(object).ok()?;
-    if matches_desired(kind, &value, &body.manifest) {
+fn foreign_additions(kind: GeneratedKind, live: &Value, body: &DesiredObject) -> Option<Value> {
+    if matches_desired(kind, live, &body.manifest) {
         return None;
     }
-    removal_patch(kind, &value, &body.manifest)
+    removal_patch(kind, live, &body.manifest)
 }
 
 async fn delete_object(

@@ -12,7 +12,7 @@ use emcee_core::uid::Uid;
 use kube::api::DynamicObject;
 
 use super::{Orphan, UninstallExtent};
-use crate::convert::to_json;
+use crate::convert::into_json;
 use crate::kinds::{FINALIZER, UserKind};
 use crate::object::{LiveObject, ObjectId, ObjectOrigin, OwnerClass, OwnerLabels, ResourceVersion};
 use crate::reconcile::{ApplyOrder, hand_over_hint};
@@ -97,7 +97,7 @@ impl UninstallResource {
     pub(super) fn from_object(kind: UserKind, object: &DynamicObject) -> Self {
         let metadata = &object.metadata;
         let text = |field: &Option<String>| field.clone().unwrap_or_default();
-        let value = to_json(object);
+        let value = into_json(object.clone());
         let binding = (kind == UserKind::ServiceBinding).then(|| core::read_binding(&value).ok()).flatten();
         let labels = match kind {
             UserKind::MeshFedConfig => core::read_fed_config(&value).ok().map(|config| config.labels),
