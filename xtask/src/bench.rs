@@ -17,10 +17,23 @@ pub(crate) enum BenchCommand {
     /// Measure the time from an exposition in one mesh to its import in another, on two real API servers (as root).
     /// Writes docs/benchmarks.md.
     Imports(ImportBenchArgs),
+    /// Measure Emcee with MCP, against Emcee that writes everything to a real API server (as root). Writes
+    /// docs/benchmarks.md.
+    Mcp(SizedBenchArgs),
+    /// Measure the start of Emcee and the take-over by another replica, against a raw list (as root). Writes
+    /// docs/benchmarks.md.
+    Start(SizedBenchArgs),
 }
 
 #[derive(clap::Args)]
 pub(crate) struct ControllerBenchArgs {
+    /// Number of expositions, with as many bindings; repeatable. The page is then not written.
+    #[arg(long = "size", value_name = "NUMBER")]
+    sizes: Vec<usize>,
+}
+
+#[derive(clap::Args)]
+pub(crate) struct SizedBenchArgs {
     /// Number of expositions, with as many bindings; repeatable. The page is then not written.
     #[arg(long = "size", value_name = "NUMBER")]
     sizes: Vec<usize>,
@@ -46,6 +59,8 @@ pub(crate) fn run(args: &BenchCommand) -> ExitCode {
         BenchCommand::Controller(controller) => controller.run(),
         BenchCommand::Discovery(discovery) => discovery.run(),
         BenchCommand::Imports(imports) => imports.run(),
+        BenchCommand::Mcp(sized) => sized.run("mcp"),
+        BenchCommand::Start(sized) => sized.run("start"),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -60,6 +75,14 @@ impl ControllerBenchArgs {
     fn run(&self) -> Result<()> {
         let mut command = testbed_command()?;
         command.args(["bench", "controller", "--emcee"]).arg(bed::release_program("emcee")?);
+        run_benchmark(command, "--size", &self.sizes)
+    }
+}
+
+impl SizedBenchArgs {
+    fn run(&self, benchmark: &str) -> Result<()> {
+        let mut command = testbed_command()?;
+        command.args(["bench", benchmark, "--emcee"]).arg(bed::release_program("emcee")?);
         run_benchmark(command, "--size", &self.sizes)
     }
 }

@@ -1,7 +1,7 @@
 //! Benchmarks that need more than one process.
 //!
-//! The controller benchmark compares Emcee with a raw client on a real API server. [`discovery`] is a benchmark of its
-//! own, and [`imports`] combines the two.
+//! The controller benchmark compares Emcee with a raw client on a real API server. [`mcp`] and [`start`] use the same
+//! cluster. [`discovery`] is a benchmark of its own, and [`imports`] combines the two.
 //!
 //! ```text
 //! bench_cluster (only etcd and kube-apiserver) ◄── resources (what users write)
@@ -22,12 +22,14 @@ mod formatting;
 pub mod imports;
 mod latency;
 mod machine;
+pub mod mcp;
 pub mod page;
 mod raw_client;
 mod replay;
 mod report;
 mod resources;
 mod run;
+pub mod start;
 mod statuses;
 mod table;
 mod uids;

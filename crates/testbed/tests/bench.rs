@@ -6,7 +6,7 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use emcee_testbed::bench::{self, ControllerBenchOptions, discovery, imports};
+use emcee_testbed::bench::{self, ControllerBenchOptions, discovery, imports, mcp, start};
 use emcee_testbed::suite;
 
 /// Large enough for applications of every style.
@@ -20,6 +20,8 @@ fn main() -> ExitCode {
         ("controller_at_a_small_size", a_small_mesh_is_not_written_when_idle),
         ("discovery_at_a_small_size", subscribers_receive_only_changes),
         ("imports_at_a_small_size", exposed_services_are_imported),
+        ("mcp_at_a_small_size", a_change_arrives_over_mcp),
+        ("start_at_a_small_size", a_start_writes_only_what_has_changed),
     ])
 }
 
@@ -71,6 +73,34 @@ fn exposed_services_are_imported() -> Result<()> {
         "{imports:?}"
     );
     let table = imports::markdown(&imports);
+    ensure!(table.lines().all(|line| line.matches('|').count() == 4), "{table}");
+    Ok(())
+}
+
+fn a_change_arrives_over_mcp() -> Result<()> {
+    let options = mcp::McpBenchOptions {
+        emcee: suite::emcee_path()?,
+        sizes: vec![SIZE],
+        changes: 10,
+        idle: Duration::ZERO,
+    };
+    let outcomes = mcp::measure(&options)?;
+    let outcome = outcomes.first().context("one size was requested")?;
+    ensure!(outcome.changes.len() == 10, "{:?}", outcome.changes);
+    // Two statuses for each pair, the Service of its facade, and finalizers of those with objects elsewhere.
+    ensure!(outcome.writes <= 6 * SIZE, "{} writes", outcome.writes);
+    ensure!(outcome.resources >= 3 * SIZE, "{outcome:?}");
+    let table = mcp::markdown(&outcomes);
+    ensure!(table.lines().all(|line| line.matches('|').count() == 4), "{table}");
+    Ok(())
+}
+
+fn a_start_writes_only_what_has_changed() -> Result<()> {
+    let outcomes =
+        start::measure(&start::StartBenchOptions { emcee: suite::emcee_path()?, sizes: vec![SIZE] })?;
+    let outcome = outcomes.first().context("one size was requested")?;
+    ensure!(outcome.start_writes == 0, "{outcome:?}");
+    let table = start::markdown(&outcomes);
     ensure!(table.lines().all(|line| line.matches('|').count() == 4), "{table}");
     Ok(())
 }

@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
@@ -18,7 +19,7 @@ use super::uids::UidRegistry;
 use super::{MAX_CONCURRENT_REQUESTS, audit};
 use crate::bed::create_node_namespace;
 use crate::cluster::{Authority, ControlPlane, ControlPlaneSetup};
-use crate::istio::IstioManifests;
+use crate::istio::{CommonRoot, IstioManifests, Istiod, MeshRoot};
 use crate::mesh::{Objects, parse_documents};
 use crate::network::{AddressPlan, NamespaceRuntime, NetworkNamespace, PhysicalNetwork, PortForward};
 use crate::process::{Process, ProcessSpec, run_output};
@@ -33,6 +34,8 @@ const PAIR_NAMES: [&str; 2] = ["exporter", "importer"];
 const KUBECONFIG: &str = "emcee.kubeconfig";
 /// Lifetime of Emcee's token, longer than any benchmark.
 const TOKEN_SECONDS: i64 = 24 * 3600;
+/// Time that a process has to end by itself.
+const TERMINATION_GRACE: Duration = Duration::from_secs(20);
 /// This many expositions, with as many bindings, need as much disk as a mesh of the test bed.
 const EXPOSITIONS_PER_MESH: usize = 2000;
 
@@ -185,6 +188,31 @@ impl BenchCluster {
         };
         let root = parts.setup.root.clone();
         parts.runtime.run(async move { Process::start(&root, &spec) })
+    }
+
+    /// Ends a process like SIGTERM, and waits until it has ended.
+    pub(super) fn terminate(&self, process: Process) -> Result<()> {
+        self.parts.runtime.run(async move {
+            process.terminate(TERMINATION_GRACE).await;
+            Ok(())
+        })
+    }
+
+    /// Ends a process like SIGKILL.
+    pub(super) fn kill(&self, mut process: Process) -> Result<()> {
+        self.parts.runtime.run(async move { process.kill().await })
+    }
+
+    /// Starts an istiod that reads configuration from this source, and waits until it is ready.
+    pub(super) fn start_istiod(&self, config_source: &str) -> Result<Istiod> {
+        let setup = self.parts.setup.clone();
+        let sources = format!("\nconfigSources:\n- address: {config_source}\n- address: k8s://\n");
+        self.parts.runtime.run(async move {
+            let mut manifests = IstioManifests::generate(&setup.binaries, "cluster.local").await?;
+            manifests.mesh_config += &sources;
+            let root = MeshRoot::Common(CommonRoot::new()?);
+            Istiod::start(CLUSTER_NAME, &setup, &manifests, &root).await
+        })
     }
 }
 

@@ -13,7 +13,7 @@ use serde_json::json;
 
 use super::bench_cluster::{BenchCluster, ClusterAccess, create_objects};
 use super::durations::quantile;
-use super::formatting::{milliseconds, thousands};
+use super::formatting::{mark_missed, milliseconds, thousands};
 use super::raw_client::send_request;
 use super::resources::{BenchObject, config_map, flat_exposition, link_objects, shop_namespaces};
 use super::table::{self, Row};
@@ -25,6 +25,8 @@ use crate::toolchain::{self, doctor};
 
 /// Time limit for each step. The first import waits for a connection, which may need several attempts.
 const PATIENCE: Duration = Duration::from_mins(2);
+/// Target for the median time of an import, as a multiple of the floor.
+const MAX_TIMES: f64 = 1.75;
 const PORT: u16 = 15_443;
 
 /// Namespace and name.
@@ -142,10 +144,27 @@ fn rows() -> Vec<Row<Vec<ImportLatency>>> {
         Row::without_target("one write and one watch delivery on each API server: p50, p99", |all| {
             format_percentiles(all, |one| one.baseline)
         }),
+        Row {
+            what: "**how many times as long, p50**",
+            target: format!("≤ {MAX_TIMES} ×"),
+            value: |all| {
+                let times = median_ratio(all);
+                mark_missed(format!("{times:.2} ×"), times <= MAX_TIMES)
+            },
+        },
         Row::without_target("the difference, each of its own: p50, p99", |all| {
             format_percentiles(all, |one| one.whole.saturating_sub(one.baseline))
         }),
     ]
+}
+
+/// The median time of an import, as a multiple of the median floor.
+fn median_ratio(imports: &[ImportLatency]) -> f64 {
+    let median = |of: fn(&ImportLatency) -> Duration| {
+        let all: Vec<_> = imports.iter().map(of).collect();
+        quantile(&all, 50).unwrap_or_default().as_secs_f64()
+    };
+    median(|one| one.whole) / median(|one| one.baseline)
 }
 
 fn format_percentiles(imports: &[ImportLatency], of: fn(&ImportLatency) -> Duration) -> String {

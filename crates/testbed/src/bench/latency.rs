@@ -27,9 +27,9 @@ pub struct ChangeLatency {
 }
 
 /// A route that a watch showed.
-struct ObservedRoute {
-    exposition: String,
-    port: u64,
+pub(super) struct ObservedRoute {
+    pub(super) exposition: String,
+    pub(super) port: u64,
 }
 
 /// Changes one exposition after the other; each change waits until the one before has settled.
@@ -71,7 +71,7 @@ async fn time_change(
     Ok(ChangeLatency { write, whole: seen.duration_since(begun) })
 }
 
-fn port_patch(object: &BenchObject, port: u16) -> RawRequest {
+pub(super) fn port_patch(object: &BenchObject, port: u16) -> RawRequest {
     RawRequest {
         method: Method::PATCH,
         uri: object.uri(),
@@ -81,7 +81,7 @@ fn port_patch(object: &BenchObject, port: u16) -> RawRequest {
 }
 
 /// Watches the routes of expositions in BOUNDARY.
-async fn watch_routes(client: &Client) -> Result<WatchedObjects<ObservedRoute>> {
+pub(super) async fn watch_routes(client: &Client) -> Result<WatchedObjects<ObservedRoute>> {
     let resource =
         ApiResource::from_gvk(&GroupVersionKind::gvk("networking.istio.io", "v1", "VirtualService"));
     let api = Api::<DynamicObject>::namespaced_with(client.clone(), &fed_namespace(STYLES[0]), &resource);

@@ -11,11 +11,11 @@ use super::run::EmceeMeasurements;
 use super::table::{self, Row};
 
 /// Target for the share of a raw client's writes per second.
-const MIN_SPEED_SHARE: f64 = 0.8;
+const MIN_SPEED_SHARE: f64 = 0.9;
 /// Target for the time until a change is visible, in addition to one write.
-const MAX_REACTION: Duration = Duration::from_millis(50);
+const MAX_REACTION: Duration = Duration::from_millis(20);
 /// Target for memory, in bytes, up to [`GREATEST`].
-const MAX_MEMORY: u64 = 150 << 20;
+const MAX_MEMORY: u64 = 120 << 20;
 /// The largest size to which the memory target applies.
 const GREATEST: usize = 10_000;
 

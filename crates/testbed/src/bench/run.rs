@@ -192,6 +192,11 @@ impl CpuClock {
     }
 }
 
+/// Time limit until that many expositions, and as many bindings, are programmed.
+pub(super) fn patience_for(size: usize) -> Result<Duration> {
+    Ok(PATIENCE + PATIENCE_EACH * u32::try_from(size)?)
+}
+
 /// Runs the work, and measures the time until all resources are programmed.
 async fn time_pass(
     client: &Client,
@@ -202,7 +207,7 @@ async fn time_pass(
     let mut statuses = Statuses::watch_kinds(client, &USER_KINDS);
     let (before, begun) = (times.read_times(), Instant::now());
     let programmed = async {
-        statuses.wait_for_count(2 * size, PATIENCE + PATIENCE_EACH * u32::try_from(size)?).await?;
+        statuses.wait_for_count(2 * size, patience_for(size)?).await?;
         Ok((begun.elapsed(), times.read_times()))
     };
     let ((), (elapsed, after)) = tokio::try_join!(work, programmed)?;
@@ -211,7 +216,7 @@ async fn time_pass(
 }
 
 /// Creates the relationships, and assigns addresses to their gateways as a load balancer would.
-async fn create_relationships(client: &Client) -> Result<UidRegistry> {
+pub(super) async fn create_relationships(client: &Client) -> Result<UidRegistry> {
     let uids = UidRegistry::default();
     create_objects(client, relationships(), &uids).await?;
     let mut statuses = Statuses::watch_kinds(client, &["MeshFedConfig"]);
@@ -245,7 +250,7 @@ async fn count_idle_writes(client: &Client, idle: Duration) -> Result<Writes> {
 }
 
 /// Waits until nothing is written any more; returns the counters.
-async fn wait_until_quiet(client: &Client) -> Result<Writes> {
+pub(super) async fn wait_until_quiet(client: &Client) -> Result<Writes> {
     let deadline = Instant::now() + PATIENCE;
     let mut before = read_write_counters(client).await?;
     loop {
@@ -263,7 +268,7 @@ async fn wait_until_quiet(client: &Client) -> Result<Writes> {
     }
 }
 
-async fn read_write_counters(client: &Client) -> Result<Writes> {
+pub(super) async fn read_write_counters(client: &Client) -> Result<Writes> {
     let request = hyper::Request::get("/metrics").body(Vec::new())?;
     Ok(counters::count_writes(&client.request_text(request).await?))
 }

@@ -7,10 +7,15 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
 
-use crate::bench::{self, ControllerBenchOptions, ControllerOutcome, discovery, imports, page};
+use crate::bench::{self, ControllerBenchOptions, ControllerOutcome, discovery, imports, mcp, page, start};
 use crate::interrupt::Interrupt;
 use crate::progress::print_progress;
 use crate::state;
+
+/// Number of timed changes with MCP.
+const MCP_CHANGES: usize = 100;
+/// Time without changes before memory is measured.
+const MCP_IDLE: Duration = Duration::from_secs(10);
 
 /// The benchmark to run.
 #[derive(Debug, Subcommand)]
@@ -21,6 +26,10 @@ pub(super) enum BenchCommand {
     Discovery(DiscoveryBenchArgs),
     /// Two Emcees, each at a real API server: from an exposition at one to a binding at the other
     Imports(ImportBenchArgs),
+    /// Emcee with MCP, against Emcee that writes everything to the API server
+    Mcp(SizedBenchArgs),
+    /// Start of Emcee and take-over by another replica, against a raw list
+    Start(SizedBenchArgs),
 }
 
 #[derive(Debug, Args)]
@@ -77,6 +86,19 @@ pub(super) struct ImportBenchArgs {
     page: Option<PathBuf>,
 }
 
+#[derive(Debug, Args)]
+pub(super) struct SizedBenchArgs {
+    /// The emcee to measure; use a release build for meaningful numbers
+    #[arg(long, value_name = "FILE")]
+    emcee: PathBuf,
+    /// Number of expositions, with as many bindings; repeatable
+    #[arg(long = "size", value_name = "NUMBER", default_values_t = [1_000, 10_000], value_parser = size)]
+    sizes: Vec<usize>,
+    /// Page for the table and its description; the sections of other benchmarks do not change
+    #[arg(long, value_name = "FILE")]
+    page: Option<PathBuf>,
+}
+
 /// With fewer, a style would have no resources. With more, there are not enough addresses.
 fn size(text: &str) -> Result<usize, String> {
     match text.parse() {
@@ -91,6 +113,8 @@ impl BenchCommand {
             Self::Controller(controller) => controller.run(),
             Self::Discovery(discovery) => discovery.run(),
             Self::Imports(imports) => imports.run(),
+            Self::Mcp(sized) => sized.run_mcp(),
+            Self::Start(sized) => sized.run_start(),
         }
     }
 }
@@ -136,6 +160,32 @@ impl ImportBenchArgs {
         super::print_line(&table)?;
         let how = include_str!("bench/imports.md");
         self.page.map_or(Ok(()), |page| write_section(&page, "imports", how, &table))?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl SizedBenchArgs {
+    fn run_mcp(self) -> Result<ExitCode> {
+        let options = mcp::McpBenchOptions {
+            emcee: existing_program(&self.emcee)?,
+            sizes: self.sizes,
+            changes: MCP_CHANGES,
+            idle: MCP_IDLE,
+        };
+        let table = mcp::markdown(&run_interruptible(move || mcp::measure(&options))?);
+        super::print_line(&table)?;
+        let how = include_str!("bench/mcp.md");
+        self.page.map_or(Ok(()), |page| write_section(&page, "mcp", how, &table))?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn run_start(self) -> Result<ExitCode> {
+        let emcee = existing_program(&self.emcee)?;
+        let options = start::StartBenchOptions { emcee, sizes: self.sizes };
+        let table = start::markdown(&run_interruptible(move || start::measure(&options))?);
+        super::print_line(&table)?;
+        let how = include_str!("bench/start.md");
+        self.page.map_or(Ok(()), |page| write_section(&page, "start", how, &table))?;
         Ok(ExitCode::SUCCESS)
     }
 }

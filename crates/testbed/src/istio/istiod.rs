@@ -58,6 +58,11 @@ impl Istiod {
         Ok(Self { setup: setup.clone(), spec, process })
     }
 
+    /// The process id.
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
     /// Kills istiod, runs `meanwhile`, and starts it again.
     pub async fn restart(&mut self, meanwhile: impl FnOnce() + Send + 'static) -> Result<()> {
         self.process.kill().await?;
