@@ -1,5 +1,6 @@
 //! `cargo xtask bench`: measurements that need more than `cargo bench`.
 
+use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
 use anyhow::Result;
@@ -23,6 +24,8 @@ pub(crate) enum BenchCommand {
     /// Measure the start of Emcee and the take-over by another replica, against a raw list (as root). Writes
     /// docs/benchmarks.md.
     Start(SizedBenchArgs),
+    /// Compare Emcee with Istio multi-primary on one bed (as root). Writes docs/benchmarks.md.
+    Peers(PeersBenchArgs),
 }
 
 #[derive(clap::Args)]
@@ -53,6 +56,16 @@ pub(crate) struct ImportBenchArgs {
     services: Option<u16>,
 }
 
+#[derive(clap::Args)]
+pub(crate) struct PeersBenchArgs {
+    /// An emcee to measure in place of the one that is built. The page is then not written.
+    #[arg(long, value_name = "FILE")]
+    emcee: Option<PathBuf>,
+    /// Passed to `emcee-testbed bench peers`, such as `--style FLAT --calls 0`. The page is then not written.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    arguments: Vec<String>,
+}
+
 /// Builds the programs in release mode, and measures.
 pub(crate) fn run(args: &BenchCommand) -> ExitCode {
     let done = match args {
@@ -61,6 +74,7 @@ pub(crate) fn run(args: &BenchCommand) -> ExitCode {
         BenchCommand::Imports(imports) => imports.run(),
         BenchCommand::Mcp(sized) => sized.run("mcp"),
         BenchCommand::Start(sized) => sized.run("start"),
+        BenchCommand::Peers(peers) => peers.run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -92,6 +106,18 @@ impl ImportBenchArgs {
         let mut command = testbed_command()?;
         command.args(["bench", "imports", "--emcee"]).arg(bed::release_program("emcee")?);
         run_benchmark(command, "--services", self.services.as_slice())
+    }
+}
+
+impl PeersBenchArgs {
+    fn run(&self) -> Result<()> {
+        let mut command = testbed_command()?;
+        let emcee = self.emcee.clone().map_or_else(|| bed::release_program("emcee"), Ok)?;
+        command.args(["bench", "peers", "--emcee"]).arg(emcee).args(&self.arguments);
+        if self.emcee.is_none() && self.arguments.is_empty() {
+            command.arg("--page").arg(bed::workspace_root()?.join("docs/benchmarks.md"));
+        }
+        run_command(&mut command)
     }
 }
 

@@ -10,8 +10,9 @@ use kube::Client;
 use tokio::runtime::Runtime;
 use tokio::sync::Mutex;
 
+use crate::bench::audit_flags;
 use crate::cluster::{ControlPlane, ControlPlaneSetup};
-use crate::istio::{CommonRoot, IstioManifests, Istiod, MeshRoot, wait_for_webhooks};
+use crate::istio::{CommonRoot, DEFAULT_CLUSTER_ID, IstioManifests, Istiod, MeshRoot, wait_for_webhooks};
 use crate::mesh::{Mesh, MeshParts, Objects};
 use crate::network::{AddressPlan, NamespaceRuntime, NetworkNamespace, PhysicalNetwork, PortForward};
 use crate::node::{self, Images, Node};
@@ -34,6 +35,11 @@ pub struct Options {
     pub program: PathBuf,
     /// Additional images and the command that each runs, for instance the `emcee` under test.
     pub images: BTreeMap<String, Vec<String>>,
+    /// Whether the meshes can become one multi-primary mesh: each istiod and its proxies have the mesh's name as the ID of
+    /// their cluster, and all have the same mesh ID. See [`Mesh::add_remote_cluster`].
+    pub multi_primary: bool,
+    /// Whether the API servers log their writes, for benchmarks.
+    pub audit: bool,
 }
 
 impl Options {
@@ -47,6 +53,8 @@ impl Options {
             trust_domains: BTreeMap::new(),
             program: program.into(),
             images: BTreeMap::new(),
+            multi_primary: false,
+            audit: false,
         }
     }
 
@@ -55,6 +63,12 @@ impl Options {
     pub fn with_common_root(mut self) -> Self {
         self.common_root.clone_from(&self.meshes);
         self
+    }
+
+    /// Gives each cluster its own ID, and all of them one mesh ID and one root.
+    #[must_use]
+    pub fn with_multi_primary(self) -> Self {
+        Self { multi_primary: true, ..self.with_common_root() }
     }
 
     fn validate(&self) -> Result<()> {
@@ -145,11 +159,11 @@ impl Bed {
                 namespace: runtime.block_on(create_node_namespace(state, name, AddressPlan::new(place)))?,
                 setup: ControlPlaneSetup {
                     root: state.root().to_owned(),
-                    folder,
                     plan: AddressPlan::new(place),
                     binaries: self.binaries.clone(),
                     host_port: forward.port(),
-                    apiserver_flags: Vec::new(),
+                    apiserver_flags: if options.audit { audit_flags(&folder)? } else { Vec::new() },
+                    folder,
                 },
                 forward,
                 root: if is_common { MeshRoot::Common(common.clone()) } else { MeshRoot::Own },
@@ -158,6 +172,7 @@ impl Bed {
                     .get(name)
                     .map_or("cluster.local", String::as_str)
                     .to_owned(),
+                cluster_id: if options.multi_primary { name.clone() } else { DEFAULT_CLUSTER_ID.to_owned() },
                 images: images.clone(),
             });
         }
@@ -237,6 +252,7 @@ struct PendingMesh {
     forward: PortForward,
     root: MeshRoot,
     trust_domain: String,
+    cluster_id: String,
     images: Images,
 }
 
@@ -250,8 +266,9 @@ impl PendingMesh {
         let inside = NamespaceRuntime::start(&self.namespace)?;
         self.forward.start(&inside, (self.setup.plan.node(), 6443).into());
         let (name, setup, trust_domain) = (self.name.clone(), self.setup.clone(), self.trust_domain.clone());
+        let cluster_id = self.cluster_id;
         let (control_plane, manifests) = inside.run(async move {
-            let manifests = IstioManifests::generate(&setup.binaries, &trust_domain);
+            let manifests = IstioManifests::generate(&setup.binaries, &trust_domain, &cluster_id);
             tokio::try_join!(ControlPlane::start(&name, &setup), manifests)
         })?;
         let client = control_plane.client.clone();

@@ -1,7 +1,8 @@
 //! Benchmarks that need more than one process.
 //!
 //! The controller benchmark compares Emcee with a raw client on a real API server. [`mcp`] and [`start`] use the same
-//! cluster. [`discovery`] is a benchmark of its own, and [`imports`] combines the two.
+//! cluster. [`discovery`] is a benchmark of its own, and [`imports`] combines the two. [`peers`] compares Emcee with
+//! Istio multi-primary.
 //!
 //! ```text
 //! bench_cluster (only etcd and kube-apiserver) ◄── resources (what users write)
@@ -24,12 +25,14 @@ mod latency;
 mod machine;
 pub mod mcp;
 pub mod page;
+pub mod peers;
 mod raw_client;
 mod replay;
 mod report;
 mod resources;
 mod run;
 pub mod start;
+pub mod statistics;
 mod statuses;
 mod table;
 mod uids;
@@ -39,6 +42,7 @@ mod watched_objects;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub(crate) use audit::audit_flags;
 pub use latency::ChangeLatency;
 pub use machine::describe_machine as machine;
 pub use report::{ControllerOutcome, ConvergencePass, markdown};

@@ -81,6 +81,9 @@ struct UpArgs {
     /// Image and the program that pods with it run, as example/emcee=/path/to/emcee (repeatable)
     #[arg(long = "image", value_parser = pair)]
     images: Vec<(String, String)>,
+    /// Make all meshes one multi-primary mesh on one network
+    #[arg(long)]
+    multi_primary: bool,
 }
 
 /// Parses the command line and runs the command.
@@ -130,6 +133,9 @@ impl UpArgs {
             bail!("interrupted; everything that was started is removed");
         };
         let bed = bed?;
+        if self.multi_primary {
+            join_meshes(&bed)?;
+        }
         bed.meshes().iter().try_for_each(print_mesh)?;
         print_line("press Ctrl-C, or run `cargo xtask bed down`, to stop the bed")?;
         interrupt.wait()?;
@@ -138,6 +144,7 @@ impl UpArgs {
 
     fn options(&self) -> Result<Options> {
         let common_root = match &self.common_root {
+            None if self.multi_primary => self.meshes.clone(),
             Some(names) if names.iter().all(String::is_empty) => self.meshes.clone(),
             names => names.clone().unwrap_or_default(),
         };
@@ -148,8 +155,17 @@ impl UpArgs {
             trust_domains: self.trust_domains.iter().cloned().collect(),
             program: std::env::current_exe().context("cannot find this program's own path")?,
             images: self.images.iter().map(|(name, program)| (name.clone(), vec![program.clone()])).collect(),
+            multi_primary: self.multi_primary,
+            audit: false,
         })
     }
+}
+
+/// Lets each istiod read all API servers.
+fn join_meshes(bed: &Bed) -> Result<()> {
+    let pairs = bed.meshes().iter().flat_map(|mesh| bed.meshes().iter().map(move |other| (mesh, other)));
+    let mut others = pairs.filter(|(mesh, other)| mesh.name() != other.name());
+    others.try_for_each(|(mesh, other)| mesh.add_remote_cluster(other))
 }
 
 fn print_mesh(mesh: &Mesh) -> Result<()> {

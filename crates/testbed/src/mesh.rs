@@ -4,6 +4,7 @@ mod conditions;
 mod exec;
 mod istioctl;
 mod listing;
+mod multi_primary;
 mod objects;
 mod outages;
 mod refusing_webhook;

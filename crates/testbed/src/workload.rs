@@ -3,6 +3,7 @@
 mod call;
 mod grpc;
 mod http;
+mod outcomes;
 mod sink;
 mod tcp;
 mod websocket;
@@ -13,6 +14,9 @@ use anyhow::Result;
 use clap::{Args, Subcommand};
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Runtime;
+
+pub use outcomes::OutcomeChange;
+pub(crate) use outcomes::microseconds_now;
 
 /// What a sample pod runs.
 #[derive(Debug, Subcommand)]
@@ -29,6 +33,8 @@ pub enum SampleWorkload {
     },
     /// Call a server and print its answer
     Call(call::CallArgs),
+    /// Call hosts given on stdin without a pause, and print every change of the outcome
+    Outcomes(outcomes::OutcomeArgs),
 }
 
 /// Ports of the server, and the name that it reports.
@@ -88,6 +94,7 @@ async fn run_workload(workload: SampleWorkload) -> Result<()> {
         SampleWorkload::Wait => std::future::pending().await,
         SampleWorkload::Sink { port } => sink::serve(port).await,
         SampleWorkload::Call(call) => call.run().await,
+        SampleWorkload::Outcomes(outcomes) => outcomes.run().await,
     }
 }
 

@@ -25,10 +25,12 @@ pub(super) struct RecordedWrite {
     pub(super) body: Value,
     /// When the API server received it, in RFC 3339, which sorts by time.
     pub(super) at: String,
+    /// When the response was complete, in the same form.
+    pub(super) done: String,
 }
 
 /// Flags that make the API server log the writes of [`USER`] with their bodies, in this folder.
-pub(super) fn audit_flags(folder: &Path) -> Result<Vec<String>> {
+pub(crate) fn audit_flags(folder: &Path) -> Result<Vec<String>> {
     let policy = serde_json::json!({
         "apiVersion": "audit.k8s.io/v1",
         "kind": "Policy",
@@ -74,6 +76,7 @@ struct AuditEvent {
     #[serde(rename = "requestURI")]
     request_uri: String,
     request_received_timestamp: String,
+    stage_timestamp: String,
     response_status: ResponseStatus,
     #[serde(default)]
     request_object: Value,
@@ -87,8 +90,15 @@ struct ResponseStatus {
 fn parse_event(line: &str) -> Result<Option<RecordedWrite>> {
     let event: AuditEvent = serde_json::from_str(line)?;
     let well = (200..300).contains(&event.response_status.code);
-    let AuditEvent { verb, request_uri: uri, request_received_timestamp: at, request_object, .. } = event;
-    Ok(well.then(|| RecordedWrite { verb, uri, body: request_object, at }))
+    let AuditEvent {
+        verb,
+        request_uri: uri,
+        request_received_timestamp: at,
+        stage_timestamp: done,
+        request_object,
+        ..
+    } = event;
+    Ok(well.then_some(RecordedWrite { verb, uri, body: request_object, at, done }))
 }
 
 #[cfg(test)]
@@ -99,7 +109,7 @@ mod tests {
     fn a_write_keeps_its_body_and_a_refused_one_is_left_out() {
         let line = |code: u16| {
             format!(
-                r#"{{"kind":"Event","verb":"patch","requestURI":"/api/v1/x?force=true","requestReceivedTimestamp":"2026-01-01T00:00:00.000001Z","responseStatus":{{"metadata":{{}},"code":{code}}},"requestObject":{{"b":1,"a":2}}}}"#
+                r#"{{"kind":"Event","verb":"patch","requestURI":"/api/v1/x?force=true","requestReceivedTimestamp":"2026-01-01T00:00:00.000001Z","stageTimestamp":"2026-01-01T00:00:00.000002Z","responseStatus":{{"metadata":{{}},"code":{code}}},"requestObject":{{"b":1,"a":2}}}}"#
             )
         };
         let write = parse_event(&line(201)).expect("an event").expect("a write that was done");

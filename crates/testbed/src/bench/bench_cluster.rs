@@ -19,7 +19,7 @@ use super::uids::UidRegistry;
 use super::{MAX_CONCURRENT_REQUESTS, audit};
 use crate::bed::create_node_namespace;
 use crate::cluster::{Authority, ControlPlane, ControlPlaneSetup};
-use crate::istio::{CommonRoot, IstioManifests, Istiod, MeshRoot};
+use crate::istio::{CommonRoot, DEFAULT_CLUSTER_ID, IstioManifests, Istiod, MeshRoot};
 use crate::mesh::{Objects, parse_documents};
 use crate::network::{AddressPlan, NamespaceRuntime, NetworkNamespace, PhysicalNetwork, PortForward};
 use crate::process::{Process, ProcessSpec, run_output};
@@ -264,7 +264,7 @@ async fn install_prerequisites(
     folder: &Path,
 ) -> Result<()> {
     let objects = Objects::new(client.clone());
-    let manifests = IstioManifests::generate(binaries, "cluster.local").await?;
+    let manifests = IstioManifests::generate(binaries, "cluster.local", DEFAULT_CLUSTER_ID).await?;
     objects.apply(manifests.definitions).await?;
     let emcee = emcee.display().to_string();
     objects.apply(parse_documents(&run_output(&emcee, &["manifests", "crds"]).await?)?).await?;

@@ -25,6 +25,10 @@ pub(super) struct BenchObject {
 }
 
 impl BenchObject {
+    pub(super) fn new(plural: &'static str, value: Value) -> Self {
+        Self { plural, value }
+    }
+
     pub(super) fn namespace(&self) -> &str {
         self.value["metadata"]["namespace"].as_str().unwrap_or_default()
     }

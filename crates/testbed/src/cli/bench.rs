@@ -7,7 +7,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use clap::{Args, Subcommand};
 
-use crate::bench::{self, ControllerBenchOptions, ControllerOutcome, discovery, imports, mcp, page, start};
+use crate::bench::{
+    self, ControllerBenchOptions, ControllerOutcome, discovery, imports, mcp, page, peers, start,
+};
 use crate::interrupt::Interrupt;
 use crate::progress::print_progress;
 use crate::state;
@@ -30,6 +32,8 @@ pub(super) enum BenchCommand {
     Mcp(SizedBenchArgs),
     /// Start of Emcee and take-over by another replica, against a raw list
     Start(SizedBenchArgs),
+    /// Emcee and Istio multi-primary on one bed: cost of a service in the proxies, time to the first call
+    Peers(PeersBenchArgs),
 }
 
 #[derive(Debug, Args)]
@@ -99,6 +103,28 @@ pub(super) struct SizedBenchArgs {
     page: Option<PathBuf>,
 }
 
+#[derive(Debug, Args)]
+pub(super) struct PeersBenchArgs {
+    /// The emcee to measure; use a release build for meaningful numbers
+    #[arg(long, value_name = "FILE")]
+    emcee: PathBuf,
+    /// Style to compare; repeatable
+    #[arg(long = "style", value_enum, value_name = "STYLE", default_values = ["FLAT", "PASSTHROUGH", "WHARF", "BOUNDARY"])]
+    styles: Vec<peers::PeersStyle>,
+    /// Number of services for the costs of a proxy; repeatable, increasing
+    #[arg(long = "size", value_name = "NUMBER", default_values_t = [100, 1_000])]
+    sizes: Vec<usize>,
+    /// Number of rounds of the costs; the median is shown. 0 leaves the costs out
+    #[arg(long, value_name = "NUMBER", default_value_t = 3)]
+    rounds: usize,
+    /// Number of first calls of each style and of multi-primary. 0 leaves them out
+    #[arg(long, value_name = "NUMBER", default_value_t = 500)]
+    calls: usize,
+    /// Page for the table and its description; the sections of other benchmarks do not change
+    #[arg(long, value_name = "FILE")]
+    page: Option<PathBuf>,
+}
+
 /// With fewer, a style would have no resources. With more, there are not enough addresses.
 fn size(text: &str) -> Result<usize, String> {
     match text.parse() {
@@ -115,6 +141,7 @@ impl BenchCommand {
             Self::Imports(imports) => imports.run(),
             Self::Mcp(sized) => sized.run_mcp(),
             Self::Start(sized) => sized.run_start(),
+            Self::Peers(peers) => peers.run(),
         }
     }
 }
@@ -186,6 +213,25 @@ impl SizedBenchArgs {
         super::print_line(&table)?;
         let how = include_str!("bench/start.md");
         self.page.map_or(Ok(()), |page| write_section(&page, "start", how, &table))?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl PeersBenchArgs {
+    fn run(self) -> Result<ExitCode> {
+        let options = peers::PeersBenchOptions {
+            emcee: existing_program(&self.emcee)?,
+            program: std::env::current_exe().context("cannot find this program's own path")?,
+            styles: self.styles,
+            sizes: self.sizes,
+            rounds: self.rounds,
+            calls: self.calls,
+        };
+        let outcome = run_interruptible(move || peers::measure(&options))?;
+        let tables = peers::markdown(&outcome);
+        super::print_line(&tables)?;
+        let how = include_str!("bench/peers.md");
+        self.page.map_or(Ok(()), |page| write_section(&page, "peers", how, &tables))?;
         Ok(ExitCode::SUCCESS)
     }
 }

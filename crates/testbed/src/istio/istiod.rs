@@ -16,7 +16,6 @@ const PATIENCE: Duration = Duration::from_mins(1);
 /// Disables what needs filters that only Istio's own Envoy has, and what a bed does not use.
 const ENVIRONMENT: &[(&str, &str)] = &[
     ("POD_NAMESPACE", "istio-system"),
-    ("CLUSTER_ID", "Kubernetes"),
     ("REVISION", "default"),
     ("PILOT_ENABLE_METADATA_EXCHANGE", "false"),
     ("PILOT_ENABLE_ALPN_FILTER", "false"),
@@ -49,7 +48,7 @@ impl Istiod {
         let spec = ProcessSpec {
             name: "istiod".to_owned(),
             command: istiod_command(setup),
-            env: istiod_environment(mesh),
+            env: istiod_environment(mesh, &manifests.cluster_id),
             folder,
             log: setup.folder.join("logs/istiod.log"),
         };
@@ -58,7 +57,8 @@ impl Istiod {
         Ok(Self { setup: setup.clone(), spec, process })
     }
 
-    /// The process id.
+    /// Process id of istiod.
+    #[must_use]
     pub fn pid(&self) -> u32 {
         self.process.pid()
     }
@@ -110,8 +110,12 @@ fn istiod_command(setup: &ControlPlaneSetup) -> Vec<String> {
     program.into_iter().chain(flags).collect()
 }
 
-fn istiod_environment(mesh: &str) -> Vec<(String, String)> {
-    let own = [("POD_NAME", format!("istiod-{mesh}")), ("ROOT_CA_DIR", "./etc/cacerts".to_owned())];
+fn istiod_environment(mesh: &str, cluster_id: &str) -> Vec<(String, String)> {
+    let own = [
+        ("POD_NAME", format!("istiod-{mesh}")),
+        ("ROOT_CA_DIR", "./etc/cacerts".to_owned()),
+        ("CLUSTER_ID", cluster_id.to_owned()),
+    ];
     let fixed = ENVIRONMENT.iter().map(|(name, value)| (*name, (*value).to_owned()));
     fixed.chain(own).map(|(name, value)| (name.to_owned(), value)).collect()
 }

@@ -10,6 +10,12 @@ use crate::toolchain::Binaries;
 /// URL of istiod's webhooks, with the host name in their certificate.
 const WEBHOOK: &str = "https://istiod.istio-system.svc:15017";
 
+/// Istio's default ID of a cluster.
+pub const DEFAULT_CLUSTER_ID: &str = "Kubernetes";
+
+/// Mesh ID of all clusters that may become one mesh.
+const MESH_ID: &str = "emcee-testbed";
+
 /// The output of `istioctl manifest generate`, adapted to a bed.
 #[derive(Debug, Clone)]
 pub struct IstioManifests {
@@ -21,16 +27,24 @@ pub struct IstioManifests {
     pub mesh_config: String,
     /// The injector's templates and their values.
     pub injection: (String, String),
+    /// ID of the cluster, for istiod and its proxies.
+    pub cluster_id: String,
 }
 
 impl IstioManifests {
     /// Generates the manifests with `istioctl`.
-    pub async fn generate(binaries: &Binaries, trust_domain: &str) -> Result<Self> {
-        let domain = format!("meshConfig.trustDomain={trust_domain}");
-        let options =
-            ["manifest", "generate", "--set", "profile=minimal", "--set", "hub=local", "--set", "tag=dev"];
-        let text =
-            run_output(&binaries.command("istioctl"), &[&options[..], &["--set", &domain]].concat()).await?;
+    pub async fn generate(binaries: &Binaries, trust_domain: &str, cluster_id: &str) -> Result<Self> {
+        let settings = [
+            "profile=minimal".to_owned(),
+            "hub=local".to_owned(),
+            "tag=dev".to_owned(),
+            format!("meshConfig.trustDomain={trust_domain}"),
+            format!("values.global.meshID={MESH_ID}"),
+            format!("values.global.multiCluster.clusterName={cluster_id}"),
+        ];
+        let flags = settings.iter().flat_map(|setting| ["--set", setting]);
+        let arguments: Vec<&str> = ["manifest", "generate"].into_iter().chain(flags).collect();
+        let text = run_output(&binaries.command("istioctl"), &arguments).await?;
         let mut all: Vec<Value> =
             parse_documents(&text)?.into_iter().filter(|object| !is_for_istiod_pods(object)).collect();
         all.iter_mut().for_each(adapt_object);
@@ -41,7 +55,7 @@ impl IstioManifests {
         );
         let (definitions, objects) =
             all.into_iter().partition(|object| object["kind"] == "CustomResourceDefinition");
-        Ok(Self { definitions, objects, mesh_config, injection })
+        Ok(Self { definitions, objects, mesh_config, injection, cluster_id: cluster_id.to_owned() })
     }
 }
 
