@@ -6,7 +6,7 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use emcee_testbed::bench::{self, ControllerBenchOptions, discovery, imports, mcp, start};
+use emcee_testbed::bench::{self, ControllerBenchOptions, discovery, imports, mcp, peers, start};
 use emcee_testbed::suite;
 
 /// Large enough for applications of every style.
@@ -22,6 +22,7 @@ fn main() -> ExitCode {
         ("imports_at_a_small_size", exposed_services_are_imported),
         ("mcp_at_a_small_size", a_change_arrives_over_mcp),
         ("start_at_a_small_size", a_start_writes_only_what_has_changed),
+        ("peers_at_a_small_size", both_systems_carry_the_same_services),
     ])
 }
 
@@ -102,6 +103,34 @@ fn a_start_writes_only_what_has_changed() -> Result<()> {
     ensure!(outcome.start_writes == 0, "{outcome:?}");
     let table = start::markdown(&outcomes);
     ensure!(table.lines().all(|line| line.matches('|').count() == 4), "{table}");
+    Ok(())
+}
+
+/// The configuration of a proxy does not depend on the machine, so its ratio is checked here, too.
+fn both_systems_carry_the_same_services() -> Result<()> {
+    let options = peers::PeersBenchOptions {
+        emcee: suite::emcee_path()?,
+        program: env!("CARGO_BIN_EXE_emcee-testbed").into(),
+        styles: vec![peers::PeersStyle::Flat],
+        sizes: vec![10],
+        rounds: 1,
+        calls: 3,
+        disturbances: 0,
+    };
+    let outcome = peers::measure(&options)?;
+    ensure!(outcome.costs.len() == 2, "{:?}", outcome.costs);
+    for cost in &outcome.costs {
+        ensure!(cost.empty.sidecar.services == 0 && cost.full.sidecar.services == 10, "{cost:?}");
+        ensure!(cost.full.sidecar.config > cost.empty.sidecar.config, "{cost:?}");
+        ensure!(cost.full.control.stored_there.objects > cost.empty.control.stored_there.objects, "{cost:?}");
+    }
+    let calls = outcome.calls.first().context("one style was requested")?;
+    ensure!(calls.emcee.len() == 3 && calls.multi_primary.len() == 3, "{calls:?}");
+    // istiod waits 0.1 s for more changes before it pushes.
+    let waits = |call: &peers::FirstCall| call.whole >= Duration::from_millis(100);
+    ensure!(calls.emcee.iter().chain(&calls.multi_primary).all(waits), "{calls:?}");
+    let tables = peers::markdown(&outcome);
+    ensure!(tables.contains("FLAT, 10 |") && tables.contains("FLAT, 3 calls"), "{tables}");
     Ok(())
 }
 

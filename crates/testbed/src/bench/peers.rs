@@ -3,18 +3,22 @@
 //! ```text
 //! world (two meshes, both systems installed) ◄── users (what users write)
 //!   │ enter(system): the other system has no services, or no access
-//!   ├ sidecar_cost: configuration and memory of a caller's proxy, for each service
-//!   └ first_call: from a service's creation to its first answered call
+//!   ├ service_cost: configuration and memory of the proxies, for each service
+//!   ├ control_cost: istiod and etcd
+//!   ├ first_call: from a service's creation to its first answered call
+//!   └ disturbance: a pod is replaced, a gateway moves, a service is withdrawn
 //! ```
 //!
 //! A mesh with Emcees has no remote secret, so that neither istiod reads the other's API server. A multi-primary mesh has
 //! remote secrets and no exposition; its Emcees run, and have nothing to do.
 
+mod control_cost;
+mod disturbance;
 mod first_call;
 mod outcomes;
 mod proxy_config;
 mod report;
-mod sidecar_cost;
+mod service_cost;
 mod timeline;
 mod users;
 mod world;
@@ -23,10 +27,12 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
+pub use control_cost::{ControlCost, StoredObjects};
+pub use disturbance::{DisturbanceColumn, Disturbances};
 pub use first_call::{FirstCall, FirstCalls};
 pub use proxy_config::ProxyCost;
 pub use report::{PeersOutcome, markdown};
-pub use sidecar_cost::{GatewayCost, SidecarCost};
+pub use service_cost::{CostReading, ServiceCost};
 pub use timeline::CallParts;
 
 use self::world::PeersBed;
@@ -46,6 +52,8 @@ pub struct PeersBenchOptions {
     pub rounds: usize,
     /// Number of timed first calls of each system.
     pub calls: usize,
+    /// Number of rounds of disturbances.
+    pub disturbances: usize,
 }
 
 /// A style of Emcee.
@@ -118,10 +126,13 @@ pub enum PeersSystem {
 /// Measures everything that the options ask for.
 pub fn measure(options: &PeersBenchOptions) -> Result<PeersOutcome> {
     let bed = PeersBed::start(options)?;
-    let costs = sidecar_cost::measure(&bed, options)?;
-    let mut calls = Vec::new();
-    for style in &options.styles {
+    let costs = service_cost::measure(&bed, options)?;
+    let (mut calls, mut disturbances) = (Vec::new(), Vec::new());
+    for style in options.styles.iter().filter(|_| options.calls > 0) {
         calls.push(first_call::measure(&bed, *style, options.calls)?);
     }
-    Ok(PeersOutcome { costs, calls })
+    for style in options.styles.iter().filter(|_| options.disturbances > 0) {
+        disturbances.push(disturbance::measure(&bed, *style, options.disturbances)?);
+    }
+    Ok(PeersOutcome { costs, calls, disturbances })
 }

@@ -120,6 +120,9 @@ pub(super) struct PeersBenchArgs {
     /// Number of first calls of each style and of multi-primary. 0 leaves them out
     #[arg(long, value_name = "NUMBER", default_value_t = 500)]
     calls: usize,
+    /// Number of rounds in which a pod is replaced, a gateway moves and a service is withdrawn. 0 leaves them out
+    #[arg(long, value_name = "NUMBER", default_value_t = 10)]
+    disturbances: usize,
     /// Page for the table and its description; the sections of other benchmarks do not change
     #[arg(long, value_name = "FILE")]
     page: Option<PathBuf>,
@@ -226,6 +229,7 @@ impl PeersBenchArgs {
             sizes: self.sizes,
             rounds: self.rounds,
             calls: self.calls,
+            disturbances: self.disturbances,
         };
         let outcome = run_interruptible(move || peers::measure(&options))?;
         let tables = peers::markdown(&outcome);

@@ -60,6 +60,27 @@ impl OutcomeStream {
             last = Some(change);
         }
     }
+
+    /// The changes of this host's outcome, until calls are answered for `quiet` without a change.
+    pub(super) fn collect_until_quiet(
+        &self,
+        host: &str,
+        quiet: Duration,
+        patience: Duration,
+    ) -> Result<Vec<OutcomeChange>> {
+        let deadline = Instant::now() + patience;
+        let mut changes: Vec<OutcomeChange> = Vec::new();
+        loop {
+            ensure!(Instant::now() < deadline, "{host}: calls still fail: {:?}", changes.last());
+            match self.changes.recv_timeout(quiet) {
+                Ok(change) if change.host == host => changes.push(change),
+                Ok(_) => {}
+                // Without a change, the outcome is still that of the last one.
+                Err(_) if changes.last().is_none_or(|last| last.answer.is_some()) => return Ok(changes),
+                Err(_) => {}
+            }
+        }
+    }
 }
 
 impl Drop for OutcomeStream {

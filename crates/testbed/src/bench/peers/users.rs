@@ -124,7 +124,10 @@ pub(super) fn server(name: &str) -> [Value; 2] {
     let probe = json!({"tcpSocket": {"port": 9000}, "periodSeconds": 1});
     let container = json!({
         "name": "app", "image": "emcee-testbed/server", "readinessProbe": probe,
-        "env": [{"name": "SERVER_NAME", "value": name}],
+        "env": [
+            {"name": "SERVER_NAME", "value": name},
+            {"name": "SERVER_VERSION", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+        ],
         "lifecycle": {"preStop": {"sleep": {"seconds": 7}}},
     });
     workload(name, &json!({}), &container)
