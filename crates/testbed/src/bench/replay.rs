@@ -97,7 +97,13 @@ mod tests {
     use serde_json::json;
 
     fn recorded(verb: &str, uri: &str, body: Value) -> RecordedWrite {
-        RecordedWrite { verb: verb.to_owned(), uri: uri.to_owned(), body, at: String::new() }
+        RecordedWrite {
+            verb: verb.to_owned(),
+            uri: uri.to_owned(),
+            body,
+            at: String::new(),
+            done: String::new(),
+        }
     }
 
     fn uids(uid: &str) -> UidRegistry {

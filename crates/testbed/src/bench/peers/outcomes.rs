@@ -3,10 +3,10 @@
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Child, ChildStdin, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::Mesh;
 use crate::mesh::{PodTarget, nsenter_command};
@@ -53,7 +53,7 @@ impl OutcomeStream {
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             ensure!(!left.is_zero(), "{host}: after {} s the last outcome is {last:?}", patience.as_secs());
-            let Ok(change) = self.changes.recv_timeout(left) else { continue };
+            let Some(change) = self.next_change(left)? else { continue };
             if change.host == host && is(&change) {
                 return Ok(change);
             }
@@ -72,13 +72,21 @@ impl OutcomeStream {
         let mut changes: Vec<OutcomeChange> = Vec::new();
         loop {
             ensure!(Instant::now() < deadline, "{host}: calls still fail: {:?}", changes.last());
-            match self.changes.recv_timeout(quiet) {
-                Ok(change) if change.host == host => changes.push(change),
-                Ok(_) => {}
+            match self.next_change(quiet)? {
+                Some(change) if change.host == host => changes.push(change),
                 // Without a change, the outcome is still that of the last one.
-                Err(_) if changes.last().is_none_or(|last| last.answer.is_some()) => return Ok(changes),
-                Err(_) => {}
+                None if changes.last().is_none_or(|last| last.answer.is_some()) => return Ok(changes),
+                _ => {}
             }
+        }
+    }
+
+    /// The next change of any host, if there is one within this time.
+    fn next_change(&self, patience: Duration) -> Result<Option<OutcomeChange>> {
+        match self.changes.recv_timeout(patience) {
+            Ok(change) => Ok(Some(change)),
+            Err(RecvTimeoutError::Timeout) => Ok(None),
+            Err(RecvTimeoutError::Disconnected) => bail!("the calling process has ended"),
         }
     }
 }

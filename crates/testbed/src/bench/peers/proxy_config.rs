@@ -51,7 +51,7 @@ fn parse_config_dump(text: &str) -> Result<ProxyCost> {
     let dump: Value = serde_json::from_str(text).context("the configuration dump is not JSON")?;
     let sections = dump["configs"].as_array().context("the configuration dump has no sections")?;
     let clusters =
-        sections.iter().flat_map(|section| section["dynamic_active_clusters"].as_array()).flatten();
+        sections.iter().filter_map(|section| section["dynamic_active_clusters"].as_array()).flatten();
     let mut cost = ProxyCost { config: u64::try_from(text.len())?, ..ProxyCost::default() };
     for cluster in clusters.map(|entry| &entry["cluster"]) {
         cost.clusters += 1;
