@@ -113,7 +113,7 @@ fn both_systems_carry_the_same_services() -> Result<()> {
         program: env!("CARGO_BIN_EXE_emcee-testbed").into(),
         styles: vec![peers::PeersStyle::Flat],
         sizes: vec![10],
-        rounds: 1,
+        repeats: 1,
         calls: 3,
         disturbances: 0,
     };

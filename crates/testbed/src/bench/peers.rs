@@ -48,11 +48,11 @@ pub struct PeersBenchOptions {
     pub styles: Vec<PeersStyle>,
     /// Numbers of services for the costs of a proxy, increasing.
     pub sizes: Vec<usize>,
-    /// Number of rounds of the costs; the median counts.
-    pub rounds: usize,
+    /// Number of repeats of the costs; the median counts.
+    pub repeats: usize,
     /// Number of timed first calls of each system.
     pub calls: usize,
-    /// Number of rounds of disturbances.
+    /// Number of repeats of disturbances.
     pub disturbances: usize,
 }
 

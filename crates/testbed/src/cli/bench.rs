@@ -114,13 +114,13 @@ pub(super) struct PeersBenchArgs {
     /// Number of services for the costs of a proxy; repeatable, increasing
     #[arg(long = "size", value_name = "NUMBER", default_values_t = [100, 1_000])]
     sizes: Vec<usize>,
-    /// Number of rounds of the costs; the median is shown. 0 leaves the costs out
+    /// Number of repeats of the costs; the median is shown. 0 leaves the costs out
     #[arg(long, value_name = "NUMBER", default_value_t = 3)]
-    rounds: usize,
+    repeats: usize,
     /// Number of first calls of each style and of multi-primary. 0 leaves them out
     #[arg(long, value_name = "NUMBER", default_value_t = 500)]
     calls: usize,
-    /// Number of rounds in which a pod is replaced, a gateway moves and a service is withdrawn. 0 leaves them out
+    /// Number of repeats in which a pod is replaced, a gateway moves and a service is withdrawn. 0 leaves them out
     #[arg(long, value_name = "NUMBER", default_value_t = 10)]
     disturbances: usize,
     /// Page for the table and its description; the sections of other benchmarks do not change
@@ -227,7 +227,7 @@ impl PeersBenchArgs {
             program: std::env::current_exe().context("cannot find this program's own path")?,
             styles: self.styles,
             sizes: self.sizes,
-            rounds: self.rounds,
+            repeats: self.repeats,
             calls: self.calls,
             disturbances: self.disturbances,
         };

@@ -49,10 +49,10 @@ pub struct DisturbanceColumn {
 }
 
 /// Disturbs both systems that often, in turn.
-pub(super) fn measure(bed: &PeersBed, style: PeersStyle, rounds: usize) -> Result<DisturbanceColumn> {
+pub(super) fn measure(bed: &PeersBed, style: PeersStyle, repeats: usize) -> Result<DisturbanceColumn> {
     let mut column =
         DisturbanceColumn { style, emcee: Disturbances::default(), multi_primary: Disturbances::default() };
-    for _ in 0..rounds {
+    for _ in 0..repeats {
         disturb_once(bed, PeersSystem::Emcee(style), &mut column.emcee)?;
         disturb_once(bed, PeersSystem::MultiPrimary(style.yardstick()), &mut column.multi_primary)?;
     }

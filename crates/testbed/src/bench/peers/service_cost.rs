@@ -46,10 +46,10 @@ pub struct CostReading {
     pub control: ControlCost,
 }
 
-/// Measures the systems in turn, in several rounds.
+/// Measures the systems in turn, in several repeats.
 pub(super) fn measure(bed: &PeersBed, options: &PeersBenchOptions) -> Result<Vec<ServiceCost>> {
     let mut costs = Vec::new();
-    for round in 1..=options.rounds {
+    for round in 1..=options.repeats {
         for system in compared_systems(&options.styles) {
             announce_step(format_args!("costs of a service, round {round}: {system:?} …"));
             let measured = measure_system(bed, system, &options.sizes);

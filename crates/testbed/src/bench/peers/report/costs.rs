@@ -21,7 +21,7 @@ pub(super) fn render_costs(costs: &[ServiceCost]) -> String {
     })
 }
 
-/// A style with a number of services, and its yardstick, in all rounds.
+/// A style with a number of services, and its yardstick, in all repeats.
 struct CostColumn {
     style: PeersStyle,
     services: usize,
@@ -190,18 +190,18 @@ fn stored(cost: &ServiceCost, of: fn(&ControlCost) -> StoredObjects) -> (f64, f6
     of(&cost.full.control).per_service(of(&cost.empty.control), cost.services)
 }
 
-/// A median with the range of the rounds, in kilobytes.
+/// A median with the range of the repeats, in kilobytes.
 fn kilobytes(costs: &[ServiceCost], of: Measure) -> String {
     let Some(Estimate { value, low, high }) = median_of(costs, of) else { return String::new() };
     format!("{:.1} KB ({:.1} to {:.1})", value / 1000.0, low / 1000.0, high / 1000.0)
 }
 
-/// The gateways, each with the median of its rounds.
+/// The gateways, each with the median of its repeats.
 fn describe_gateways(costs: &[ServiceCost], of: fn(&ProxyCost) -> u64) -> String {
-    let rounds: Vec<_> = costs.iter().map(|cost| cost.of_gateways(of)).collect();
-    let roles = rounds.first().into_iter().flatten().map(|(role, _)| *role);
+    let repeats: Vec<_> = costs.iter().map(|cost| cost.of_gateways(of)).collect();
+    let roles = repeats.first().into_iter().flatten().map(|(role, _)| *role);
     let one = |role: &'static str| {
-        let growth = rounds.iter().flatten().filter(|(of, _)| *of == role).map(|(_, growth)| *growth);
+        let growth = repeats.iter().flatten().filter(|(of, _)| *of == role).map(|(_, growth)| *growth);
         let median = median_and_range(&growth.collect::<Vec<_>>());
         format!("{role} {}", median.map_or_else(String::new, |median| in_kilobytes(median.value)))
     };
