@@ -15,6 +15,13 @@ pub const OWNER_NAME: &str = "emcee.io/owner-name";
 /// MeshFedConfig of the object, as `<namespace>.<name>`, or a hash of that if it is too long for a label
 /// value.
 pub const MESH_FED_CONFIG: &str = "emcee.io/mesh-fed-config";
+/// Label of the endpoints in the ServiceEntry of a host that bindings share: the subset of their binding.
+pub const BINDING: &str = "emcee.io/binding";
+/// Annotation of a ServiceBinding, with the value [`OWN_HOST_ENABLED`]: it has the binding host for itself, so that users'
+/// own routes can name it.
+pub const OWN_HOST: &str = "emcee.io/own-host";
+/// Value of the annotation [`OWN_HOST`].
+pub const OWN_HOST_ENABLED: &str = "true";
 /// The only label of gateway pods that Emcee creates. Its value is unique to a gateway in the cluster.
 pub const GATEWAY: &str = "emcee.io/gateway";
 /// Label by which expositions and bindings select a MeshFedConfig. A MeshFedConfig without it counts as

@@ -54,7 +54,11 @@ impl UserKind {
             Unit::MeshFedConfig(key) => Some((Self::MeshFedConfig, key)),
             Unit::ServiceExposition(key) => Some((Self::ServiceExposition, key)),
             Unit::ServiceBinding(key) => Some((Self::ServiceBinding, key)),
-            Unit::AutomaticExposition(_) | Unit::Imports(_) | Unit::Facade(_) | Unit::Relay(..) => None,
+            Unit::AutomaticExposition(_)
+            | Unit::Imports(_)
+            | Unit::Facade(_)
+            | Unit::Relay(..)
+            | Unit::SharedHost(_) => None,
         }
     }
 }

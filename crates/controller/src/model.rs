@@ -128,7 +128,11 @@ impl Model {
             Unit::MeshFedConfig(key) => Some(InputChange::FedConfig(key.clone(), None)),
             Unit::ServiceExposition(key) => Some(InputChange::Exposition(key.clone(), None)),
             Unit::ServiceBinding(key) => Some(InputChange::Binding(key.clone(), None)),
-            Unit::AutomaticExposition(_) | Unit::Imports(_) | Unit::Facade(_) | Unit::Relay(..) => None,
+            Unit::AutomaticExposition(_)
+            | Unit::Imports(_)
+            | Unit::Facade(_)
+            | Unit::Relay(..)
+            | Unit::SharedHost(_) => None,
         }
     }
 

@@ -176,7 +176,7 @@ impl OwnerClass {
     pub(crate) fn of_unit(unit: &Unit) -> Self {
         match unit {
             Unit::MeshFedConfig(_) => Self::Relationship,
-            Unit::Relay(..) => Self::Relay,
+            Unit::Relay(..) | Unit::SharedHost(_) => Self::Relay,
             Unit::ServiceExposition(_)
             | Unit::ServiceBinding(_)
             | Unit::AutomaticExposition(_)
@@ -208,6 +208,9 @@ impl OwnerLabels {
             Unit::Facade(key) => Self::new(OwnerKind::Facade.as_str(), &key.namespace, &key.name),
             Unit::Relay(key, server_name) => {
                 Self::new(OwnerKind::Relay.as_str(), &key.namespace, server_name)
+            }
+            Unit::SharedHost(host) => {
+                Self::new(OwnerKind::SharedHost.as_str(), &host.namespace, &host.to_string())
             }
             unit => Self::of_resource(unit).unwrap_or_default(),
         }
@@ -250,6 +253,7 @@ impl OwnerLabels {
         let classes = [
             (OwnerKind::MeshFedConfig, OwnerClass::Relationship),
             (OwnerKind::Relay, OwnerClass::Relay),
+            (OwnerKind::SharedHost, OwnerClass::Relay),
             (OwnerKind::Facade, OwnerClass::Facade),
         ];
         let found = classes.into_iter().find(|(kind, _)| kind.as_str() == &*self.kind);

@@ -129,9 +129,10 @@ impl Applier {
         self.queue.waiting_items()
     }
 
-    /// Returns the time of the next retry.
+    /// Returns the time of the next retry, or of the end of a pause.
     pub(crate) fn next_retry(&self) -> Option<Instant> {
-        self.retries.first_key_value().map(|(at, _)| *at)
+        let retry = self.retries.first_key_value().map(|(at, _)| *at);
+        retry.into_iter().chain(self.queue.next_pause_end()).min()
     }
 
     /// Adds the objects that a unit wants now to a plan. [`Applier::finish_plan`] queues all of a plan as one
@@ -327,7 +328,7 @@ impl Applier {
     /// Returns the next write that may start now, if there is one.
     pub(crate) fn next_write(&mut self, model: &Model, now: Instant) -> Option<(PendingWrite, WriteRequest)> {
         self.enqueue_retries(model, now);
-        while let Some((batch_id, item)) = self.queue.next_item() {
+        while let Some((batch_id, item)) = self.queue.next_item(now) {
             let found = match item {
                 QueueItem::Object(id) => self.object_write(model, &id),
                 QueueItem::Finalizer(unit) => finalizer_write(model, unit),
@@ -335,7 +336,7 @@ impl Applier {
             match found {
                 Some((purpose, write)) => return Some((PendingWrite { batch: batch_id, purpose }, write)),
                 // The item became obsolete while it waited.
-                None => self.queue.finish_item(batch_id),
+                None => self.queue.finish_item(batch_id, now),
             }
         }
         None
@@ -423,6 +424,7 @@ fn apply_order(entry: &ObjectState, step: ObjectAction, id: &ObjectId) -> ApplyO
     };
     match step {
         ObjectAction::Delete => ApplyOrder::remove(class, id.kind),
+        ObjectAction::Apply | ObjectAction::TakeOver => ApplyOrder::update(class, id.kind),
         _ => ApplyOrder::Apply(class, id.kind),
     }
 }

@@ -8,6 +8,7 @@ pub(crate) mod facade;
 mod gateway;
 pub(crate) mod imports;
 pub(crate) mod relationship;
+pub(crate) mod shared_host;
 pub(crate) mod tls_origination;
 pub(crate) mod tls_passthrough;
 pub(crate) mod tls_termination;

@@ -88,6 +88,30 @@ pub fn binding_host(binding: &str, namespace: &str) -> String {
     [binding, namespace, RESERVED_RELATIONSHIP, EMCEE_DOMAIN].join(".")
 }
 
+/// Returns the first label of a [`shared_host`].
+pub(crate) fn shared_host_label(identity: &[&str]) -> String {
+    short_hash(identity)
+}
+
+/// Returns the host that bindings share. It has one label less than a [`binding_host`], so that no binding has the same.
+/// Each sidecar has the name many times, so it is short.
+pub(crate) fn shared_host(label: &str) -> String {
+    [label, RESERVED_RELATIONSHIP, EMCEE_DOMAIN].join(".")
+}
+
+/// Returns the identifier of a binding among those that share a host: the name of its subset, and the value of its
+/// endpoints' label. A DNS label. It is collision resistant, because users of other namespaces choose names too.
+pub(crate) fn binding_subset(binding: &str, namespace: &str) -> String {
+    // 80 bits: nobody finds another binding with the same hash. Each sidecar has the name many times, so it is short.
+    HEXLOWER.encode(&hash_parts(&[namespace, binding])[..10])
+}
+
+/// Returns which of `count` shared hosts a binding uses. Names decide, so a binding never moves because of others.
+pub(crate) fn shared_host_number(binding: &str, namespace: &str, count: u8) -> u8 {
+    // The modulus is smaller than `count`, which fits.
+    hash_parts(&[namespace, binding])[16] % count
+}
+
 /// Returns the fully qualified host of a Kubernetes Service.
 pub fn service_host(service: &str, namespace: &str, cluster_domain: &str) -> String {
     [service, namespace, "svc", cluster_domain].join(".")

@@ -27,7 +27,9 @@ use crate::inputs::{InputChange, InputCoverage, Inputs, Service, TranslationSett
 use crate::key::{ObjectKey, Precedence};
 use crate::mode::GatewaySide;
 use crate::plan::{self, GeneratedKind, GeneratedObject, ObjectOwner, OwnerKind};
-use crate::resolve::{self, InputView, RelayClaim, ResolvedRelationship, ResolvedRelationships};
+use crate::resolve::{
+    self, InputView, RelayClaim, ResolvedRelationship, ResolvedRelationships, SharedHostKey,
+};
 use crate::status::ResourceVerdict;
 use crate::style;
 use claims::Claims;
@@ -160,6 +162,7 @@ impl Translation {
             Unit::Facade(key) => self.facade_objects(key),
             Unit::Relay(key, server_name) => self.relay_objects(key, server_name),
             Unit::Imports(key) => self.imports_of(unit, key, None),
+            Unit::SharedHost(host) => self.shared_host_objects(host),
             Unit::AutomaticExposition(_) => {
                 self.automatic_output(&view, unit).map(|(_, objects)| objects).unwrap_or_default()
             }
@@ -206,6 +209,10 @@ impl Translation {
                 egress.map_or_else(Vec::new, |egress| {
                     self.claims.sharers_of_relay(&egress.namespace, server_name, key)
                 })
+            }
+            Unit::SharedHost(host) => {
+                let members = self.claims.members_of_shared_host(host);
+                members.map(|age| Unit::ServiceBinding(age.key().clone())).collect()
             }
             _ => Vec::new(),
         }
@@ -319,6 +326,25 @@ impl Translation {
             endpoints: &claim.endpoints,
         };
         style::for_mode(relationship.config.mode).relay_objects(&relay)
+    }
+
+    /// Returns the objects of a shared host. They include the endpoints of bindings that do not get their facade: these
+    /// have no subset, so no call reaches them, and the cost does not grow with the number of rivals.
+    fn shared_host_objects(&self, key: &SharedHostKey) -> Vec<GeneratedObject> {
+        let Some(relationship) = self.relationships.get(&key.fed_config) else { return Vec::new() };
+        let egress = relationship.gateway(GatewaySide::Egress).ok().filter(|_| key.through_egress);
+        if key.through_egress && egress.is_none() {
+            return Vec::new();
+        }
+        let counted = self.claims.members_of_shared_host(key).filter(|age| self.claims.holds_slot(age));
+        let mut members: Vec<_> =
+            counted.filter_map(|age| self.binding_output(age)?.shared_member.as_deref()).collect();
+        if members.is_empty() {
+            return Vec::new();
+        }
+        // By name: a binding that is created again changes nothing.
+        members.sort_unstable();
+        block::shared_host::objects(&resolve::SharedHost { owner: key.to_owner(), key, egress, members })
     }
 
     fn binding_output(&self, age: &Precedence) -> Option<&BindingOutput> {

@@ -34,7 +34,7 @@ impl Applier {
                 Vec::new()
             }
         };
-        self.queue.finish_item(ticket.batch);
+        self.queue.finish_item(ticket.batch, now);
         concerned
     }
 

@@ -11,11 +11,8 @@ use emcee_api::istio::{
 use crate::endpoint;
 use crate::plan::{GeneratedObject, ObjectContent, ObjectOwner};
 use crate::resolve::ResolvedGateway;
+pub(super) use crate::resolve::TLS_SUBSET;
 use std::sync::Arc;
-
-/// Name of the subset that has the TLS settings. Routes name it, so a missing or hidden rule causes an error
-/// (503) and never plaintext.
-pub(super) const TLS_SUBSET: &str = "emcee";
 
 /// `exportTo` value for the object's own namespace.
 pub(super) const OWN_NAMESPACE: &str = ".";
@@ -72,12 +69,7 @@ pub(super) fn remote_service_entry(
 ) -> ServiceEntrySpec {
     let named = endpoints.iter().any(|endpoint| matches!(endpoint.host, endpoint::Host::Name(_)));
     let resolution = if named { Resolution::Dns } else { Resolution::Static };
-    let endpoints = endpoints.iter().map(|endpoint| Endpoint {
-        address: endpoint.host.to_string(),
-        // Each endpoint has its own port number, so the entry maps the port by name.
-        ports: BTreeMap::from([(port.name.clone(), endpoint.port.into())]),
-        ..Endpoint::default()
-    });
+    let endpoints = endpoints.iter().map(|endpoint| service_endpoint(endpoint, &port.name));
     ServiceEntrySpec {
         hosts: vec![host.to_owned()],
         location: location.into(),
@@ -86,6 +78,15 @@ pub(super) fn remote_service_entry(
         ports: vec![port],
         export_to: vec![export_to.to_owned()],
         ..ServiceEntrySpec::default()
+    }
+}
+
+/// Builds an endpoint of a ServiceEntry. Each has its own port number, so it maps the port by name.
+pub(super) fn service_endpoint(endpoint: &endpoint::Endpoint, port_name: &str) -> Endpoint {
+    Endpoint {
+        address: endpoint.host.to_string(),
+        ports: BTreeMap::from([(port_name.to_owned(), endpoint.port.into())]),
+        ..Endpoint::default()
     }
 }
 
@@ -98,15 +99,17 @@ pub(super) fn service_port(number: u16, name: &str, protocol: &str, target_port:
     }
 }
 
-/// Builds a DestinationRule that contains only [`TLS_SUBSET`].
+/// Builds a DestinationRule that contains only [`TLS_SUBSET`], with all endpoints of the host.
 pub(super) fn destination_rule(host: &str, policy: TrafficPolicy, export_to: &str) -> DestinationRuleSpec {
+    let subset = Subset { name: TLS_SUBSET.to_owned(), ..Subset::default() };
+    subset_rule(host, Subset { traffic_policy: Some(policy), ..subset }, export_to)
+}
+
+/// Builds a DestinationRule that contains only one subset.
+pub(super) fn subset_rule(host: &str, subset: Subset, export_to: &str) -> DestinationRuleSpec {
     DestinationRuleSpec {
         host: host.to_owned(),
-        subsets: vec![Subset {
-            name: TLS_SUBSET.to_owned(),
-            traffic_policy: Some(policy),
-            ..Subset::default()
-        }],
+        subsets: vec![subset],
         export_to: vec![export_to.to_owned()],
         ..DestinationRuleSpec::default()
     }

@@ -73,6 +73,8 @@ pub struct Binding {
     pub subject_alt_names: Vec<String>,
     /// Namespaces that may see the service.
     pub export_scope: ExportScope,
+    /// Whether the binding asks for the binding host, for users' own routes (annotation).
+    pub wants_own_host: bool,
     /// Last accepted announcement, as stored in the status.
     pub stored_announcement: Option<Box<StoredAnnouncement>>,
     /// Relationship that imported the binding automatically, according to its labels: the namespace of the
@@ -124,6 +126,11 @@ impl Binding {
         self.subset.is_none().then(|| ObjectKey { namespace, name: self.facade.as_str().into() })
     }
 
+    /// Returns whether users' own routes may name the binding host. Otherwise the binding shares a host with others.
+    pub fn has_own_host(&self) -> bool {
+        self.subset.is_some() || self.wants_own_host
+    }
+
     /// Returns the binding without its import owner, as created by a user. Anyone can write the labels that
     /// mark an import, so they are not always trusted.
     #[must_use]
@@ -171,9 +178,16 @@ pub(super) fn parse(
         server_name: spec.server_name.clone(),
         subject_alt_names: spec.subject_alt_names.clone(),
         export_scope: parse_export_to(checker, spec.export_to.as_deref()),
+        wants_own_host: has_own_host_annotation(&object.metadata),
         stored_announcement: object.status.as_ref().and_then(read_stored_announcement).map(Box::new),
         import_owner: read_import_owner(&object.metadata),
     }
+}
+
+/// Returns whether the annotation asks for the binding host. Any other value than `true` means no.
+fn has_own_host_annotation(metadata: &ObjectMeta) -> bool {
+    let value = metadata.annotations.as_ref().and_then(|annotations| annotations.get(labels::OWN_HOST));
+    value.is_some_and(|value| value == labels::OWN_HOST_ENABLED)
 }
 
 /// Returns the owner labels of imports of a relationship: the namespace of the MeshFedConfig, and its name as

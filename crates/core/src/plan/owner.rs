@@ -20,6 +20,8 @@ pub enum OwnerKind {
     Facade,
     /// A server name that an egress gateway passes through, shared by the bindings that use it.
     Relay,
+    /// A host that bindings share, each with a subset of its own.
+    SharedHost,
     /// A Service that is exposed by its labels.
     Service,
 }
@@ -33,6 +35,7 @@ impl OwnerKind {
             Self::ServiceBinding => "ServiceBinding",
             Self::Facade => "Facade",
             Self::Relay => "Relay",
+            Self::SharedHost => "SharedHost",
             Self::Service => "Service",
         }
     }

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use super::exposition::check_namespace_allowed;
 use super::gateway::format_labels;
 use super::remote::RemoteService;
+use super::shared_host::SharedHostKey;
 use super::{ResolvedGateway, ResolvedRelationship};
 use crate::catalogue::PeerKey;
 use crate::endpoint::Endpoint;
@@ -43,7 +44,9 @@ pub struct BoundService<'a> {
     pub server_name: String,
     /// Binding host of the service.
     pub host: String,
-    /// Port of the binding host.
+    /// Host that bindings share, if this one does. Then it replaces the binding host in sidecars.
+    pub shared_host: Option<Arc<SharedHostKey>>,
+    /// Port of the binding host, or of the shared host.
     pub host_port: u16,
     /// Protocol of the remote service.
     pub protocol: Protocol,
@@ -108,6 +111,7 @@ pub(crate) struct FacadePort {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct FacadeRoute {
     pub(crate) host: String,
+    pub(crate) subset: String,
     pub(crate) port: u16,
     pub(crate) authority: String,
 }
@@ -282,6 +286,7 @@ fn resolve_bound_service<'a>(
     }
     let protocol = service_protocol(binding, remote);
     let key = &binding.identity.key;
+    let host_port = choose_host_port(protocol, egress)?;
     Ok(BoundService {
         binding,
         owner: ObjectOwner::new(OwnerKind::ServiceBinding, key.clone(), Some(relationship.key().clone())),
@@ -291,7 +296,9 @@ fn resolve_bound_service<'a>(
         egress,
         server_name: server_name.to_owned(),
         host: binding.binding_host(),
-        host_port: choose_host_port(protocol, egress)?,
+        shared_host: SharedHostKey::choose(binding, relationship, egress, remote, (protocol, host_port))
+            .map(Arc::new),
+        host_port,
         protocol,
         endpoints: remote.endpoints.clone(),
         identities: expected_identities(binding, mode, remote)?,
@@ -406,7 +413,8 @@ fn facade_port(
     } else {
         names::service_host(&binding.remote_name, &binding.remote_namespace, &view.settings().cluster_domain)
     };
-    let route = FacadeRoute { host: service.host.clone(), port: service.host_port, authority };
+    let (host, subset) = service.route_destination();
+    let route = FacadeRoute { host, subset, port: service.host_port, authority };
     FacadePort {
         port: claim.port,
         protocol: service.protocol,

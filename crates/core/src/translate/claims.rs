@@ -20,7 +20,7 @@ use foldhash::{HashMap, HashSet};
 
 use super::Unit;
 use crate::key::{ObjectKey, Precedence};
-use crate::resolve::{FacadeClaim, RelayClaim};
+use crate::resolve::{FacadeClaim, RelayClaim, SharedHostKey};
 use claimants::{Claimants, LimitedSlots};
 use settle::UnsettledClaims;
 
@@ -40,6 +40,8 @@ pub(super) struct Claims {
     server_names: HashMap<Arc<str>, Claimants<()>>,
     facades: HashMap<ObjectKey, Claimants<Arc<FacadeClaim>>>,
     relays: HashMap<RelayKey, Claimants<Arc<RelayClaim>>>,
+    /// The bindings of each shared host. They are no rivals.
+    shared_hosts: HashMap<Arc<SharedHostKey>, Claimants<()>>,
     exposition_slots: HashMap<QuotaKey, LimitedSlots>,
     binding_slots: HashMap<QuotaKey, LimitedSlots>,
     /// The current claims of each exposition.
@@ -77,6 +79,8 @@ pub(super) struct BindingClaim {
     pub(super) fed_config: Option<ObjectKey>,
     pub(super) facade: Option<Arc<FacadeClaim>>,
     pub(super) relay: Option<Arc<RelayClaim>>,
+    /// Every binding that requests it gets it.
+    pub(super) shared_host: Option<Arc<SharedHostKey>>,
 }
 
 impl Claims {
@@ -154,6 +158,9 @@ impl Claims {
             self.snapshot_relay(relay);
             remove_claimant(&mut self.relays, &relay_key(relay), age);
         }
+        if let Some(host) = &claim.shared_host {
+            remove_claimant(&mut self.shared_hosts, host, age);
+        }
         if let Some(fed_config) = &claim.fed_config {
             let moved = release_slot(&mut self.binding_slots, &quota_key(fed_config, age), age);
             self.unsettled.slot_changes.extend(moved.map(|age| binding_unit(&age)));
@@ -168,6 +175,9 @@ impl Claims {
         if let Some(relay) = &claim.relay {
             self.snapshot_relay(relay);
             self.relays.entry(relay_key(relay)).or_default().insert(age, Arc::clone(relay));
+        }
+        if let Some(host) = &claim.shared_host {
+            self.shared_hosts.entry(Arc::clone(host)).or_default().insert(age, ());
         }
         if let Some(fed_config) = &claim.fed_config {
             let places = self.binding_slots.entry(quota_key(fed_config, age)).or_default();
@@ -219,6 +229,11 @@ impl Claims {
         claims.map(|(age, _)| binding_unit(age)).collect()
     }
 
+    /// Returns the bindings of a shared host, oldest first.
+    pub(super) fn members_of_shared_host(&self, host: &SharedHostKey) -> impl Iterator<Item = &Precedence> {
+        self.shared_hosts.get(host).into_iter().flat_map(Claimants::iter).map(|(age, ())| age)
+    }
+
     /// Returns the oldest claims on a facade, oldest first.
     pub(super) fn facade_claims(
         &self,
@@ -255,7 +270,8 @@ impl RegisteredBinding {
         let relay = self.claim.relay.as_deref();
         let relay =
             relay.map(|claim| Unit::Relay(claim.relationship.clone(), Arc::clone(&claim.server_name)));
-        facade.into_iter().chain(relay)
+        let shared_host = self.claim.shared_host.clone().map(Unit::SharedHost);
+        facade.into_iter().chain(relay).chain(shared_host)
     }
 }
 

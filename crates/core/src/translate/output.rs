@@ -12,7 +12,8 @@ use crate::parse::{Binding, Exposition};
 use crate::plan::GeneratedObject;
 use crate::problem::ResourceProblem;
 use crate::resolve::{
-    self, AutoExpositions, FacadePort, Imports, InputView, ResolvedBinding, ResolvedExposition, SkippedImport,
+    self, AutoExpositions, BoundService, FacadePort, Imports, InputView, ResolvedBinding, ResolvedExposition,
+    SharedHostMember, SkippedImport,
 };
 use crate::status::{ResourceVerdict, StatusDetail};
 use crate::style;
@@ -37,6 +38,8 @@ pub(super) enum UnitOutput {
 pub(super) struct BindingOutput {
     pub(super) facade_port: Option<FacadePort>,
     pub(super) uses_relay: bool,
+    /// The part of the binding in the ServiceEntry of its shared host, if the service can be called.
+    pub(super) shared_member: Option<Box<SharedHostMember>>,
     /// The peer whose announcement the binding follows.
     pub(super) followed_peer: Option<PeerKey>,
 }
@@ -332,12 +335,14 @@ impl ResolvedBinding<'_> {
             fed_config: Some(self.relationship.key().clone()),
             facade: self.facade.clone(),
             relay: self.relay.clone(),
+            shared_host: self.service.as_ref().ok().and_then(|service| service.shared_host.clone()),
         }
     }
 
     fn into_output(self) -> BindingOutput {
         BindingOutput {
             uses_relay: self.service.is_ok() && self.relay.is_some(),
+            shared_member: self.service.as_ref().ok().and_then(BoundService::shared_member).map(Box::new),
             facade_port: self.facade_port,
             followed_peer: self.followed_peer,
         }

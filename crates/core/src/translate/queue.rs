@@ -112,7 +112,7 @@ impl Extend<Unit> for UnitQueue {
                 Unit::ServiceExposition(_) | Unit::ServiceBinding(_) => {
                     self.namespace_queue(unit.namespace()).waiting.insert(unit);
                 }
-                Unit::Facade(_) | Unit::Relay(..) => {
+                Unit::Facade(_) | Unit::Relay(..) | Unit::SharedHost(_) => {
                     self.namespace_queue(unit.namespace()).shared_waiting.insert(unit);
                 }
             }

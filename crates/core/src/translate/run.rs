@@ -299,8 +299,11 @@ impl Translation {
     /// Settles the claims. The topics that a rival read have not changed, so it does not run again. Only its shared
     /// units do, which read the current claims.
     fn settle_claims(&mut self) {
+        let slot_changes = self.claims.slot_changes();
         for unit in self.claims.settle() {
-            let shared = self.shared_units_of(&unit);
+            let mut shared = self.shared_units_of(&unit);
+            // No other claim decides about the part of a binding in a shared host.
+            shared.retain(|shared| !matches!(shared, Unit::SharedHost(_)) || slot_changes.contains(&unit));
             self.queue.queue_shared(&unit, shared);
             self.queue.mark_finished(unit);
         }
@@ -311,6 +314,7 @@ impl Translation {
         let objects = match &unit {
             Unit::Facade(key) => self.facade_objects(key),
             Unit::Relay(key, server_name) => self.relay_objects(key, server_name),
+            Unit::SharedHost(host) => self.shared_host_objects(host),
             _ => Vec::new(),
         };
         // It reads no topics: it is queued with the bindings that share it.

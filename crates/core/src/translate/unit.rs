@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::inputs::InputChange;
 use crate::key::{ObjectKey, ObjectRef};
+use crate::resolve::SharedHostKey;
 
 /// A unit of a translation, which runs as a whole.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -19,6 +20,8 @@ pub enum Unit {
     Facade(ObjectKey),
     /// A server name that an egress gateway of a relationship passes through, which several bindings may share.
     Relay(ObjectKey, Arc<str>),
+    /// A host that bindings of a relationship share.
+    SharedHost(Arc<SharedHostKey>),
     /// The ServiceExpositions for a Service that is exposed by its labels.
     AutomaticExposition(ObjectKey),
     /// The ServiceBindings for the announcements in a relationship, by its MeshFedConfig.
@@ -38,14 +41,16 @@ impl Unit {
 
     /// Returns the namespace of the object that the unit is about.
     pub fn namespace(&self) -> &Arc<str> {
-        let (Self::MeshFedConfig(key)
-        | Self::ServiceExposition(key)
-        | Self::ServiceBinding(key)
-        | Self::Facade(key)
-        | Self::Relay(key, _)
-        | Self::AutomaticExposition(key)
-        | Self::Imports(key)) = self;
-        &key.namespace
+        match self {
+            Self::MeshFedConfig(key)
+            | Self::ServiceExposition(key)
+            | Self::ServiceBinding(key)
+            | Self::Facade(key)
+            | Self::Relay(key, _)
+            | Self::AutomaticExposition(key)
+            | Self::Imports(key) => &key.namespace,
+            Self::SharedHost(host) => &host.namespace,
+        }
     }
 
     /// Returns the user's object that the unit is about. `None` for units that bindings share. Imports are about
@@ -56,7 +61,7 @@ impl Unit {
             Self::ServiceExposition(key) => ("ServiceExposition", key),
             Self::ServiceBinding(key) => ("ServiceBinding", key),
             Self::AutomaticExposition(key) => ("Service", key),
-            Self::Facade(_) | Self::Relay(..) => return None,
+            Self::Facade(_) | Self::Relay(..) | Self::SharedHost(_) => return None,
         };
         Some(ObjectRef { kind, key: key.clone() })
     }
@@ -70,6 +75,9 @@ impl fmt::Display for Unit {
             Self::ServiceBinding(key) => write!(f, "ServiceBinding {key}"),
             Self::Facade(key) => write!(f, "facade {key}"),
             Self::Relay(key, server_name) => write!(f, "relay {server_name} of MeshFedConfig {key}"),
+            Self::SharedHost(host) => {
+                write!(f, "shared host {host} of MeshFedConfig {} in {}", host.fed_config, host.namespace)
+            }
             Self::AutomaticExposition(key) => write!(f, "Service {key}"),
             Self::Imports(key) => write!(f, "imports of MeshFedConfig {key}"),
         }

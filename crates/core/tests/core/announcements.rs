@@ -105,9 +105,11 @@ impl Mesh {
     }
 }
 
-const ALL: [GeneratedKind; 4] = [
+/// The rule of the binding, the entry of its shared host, and the three objects of the facade.
+const ALL: [GeneratedKind; 5] = [
     GeneratedKind::DestinationRule,
     GeneratedKind::ServiceEntry,
+    GeneratedKind::DestinationRule,
     GeneratedKind::Service,
     GeneratedKind::VirtualService,
 ];

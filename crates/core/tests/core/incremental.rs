@@ -243,6 +243,7 @@ fn unit_key(unit: &Unit) -> &ObjectKey {
         | Unit::Imports(key)
         | Unit::Facade(key)
         | Unit::Relay(key, _) => key,
+        Unit::SharedHost(host) => &host.fed_config,
     }
 }
 

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use emcee_core::names::is_dns_label;
-use emcee_core::plan::GeneratedKind;
+use emcee_core::plan::{GeneratedKind, OwnerKind};
 use emcee_core::status::StatusDetail;
+use emcee_core::translate::Unit;
 use proptest::prelude::*;
 use serde_json::Value;
 
@@ -70,10 +71,43 @@ proptest! {
         };
         let (entries, rules) = (hosts(GeneratedKind::ServiceEntry, "hosts"), hosts(GeneratedKind::DestinationRule, "host"));
         for (unit, verdict) in translation.verdicts() {
-            if let StatusDetail::Binding { host, .. } = &verdict.detail {
+            let Unit::ServiceBinding(key) = unit else { continue };
+            let (_, binding) = translation.inputs().bindings().find(|(other, _)| *other == key).expect("it has a verdict");
+            let has_own_host = binding.as_ref().is_ok_and(|binding| binding.has_own_host());
+            if let StatusDetail::Binding { host, .. } = &verdict.detail && has_own_host {
                 let wanted = usize::from(verdict.is_programmed());
                 prop_assert_eq!(count(&entries, host), wanted, "{}", unit);
                 prop_assert_eq!(count(&rules, host), wanted, "{}", unit);
+            }
+        }
+    }
+
+    /// A binding that shares a host has a subset of it that no other binding has.
+    #[test]
+    fn subsets_of_shared_hosts_are_unique(mesh in mesh::mesh()) {
+        let translation = mesh.translate();
+        let entries = objects_of_kind(&translation, GeneratedKind::ServiceEntry);
+        let shared = entries.iter().filter(|entry| entry.owner.kind == OwnerKind::SharedHost);
+        let shared: BTreeMap<_, _> = shared.flat_map(|entry| {
+            let spec = to_json(entry)["spec"].clone();
+            hosts_of(&spec["hosts"]).into_iter().map(move |host| (host, spec.clone()))
+        }).collect();
+        let mut seen = BTreeSet::new();
+        for rule in objects_of_kind(&translation, GeneratedKind::DestinationRule) {
+            let spec = &to_json(&rule)["spec"];
+            let host = spec["host"].as_str().expect("a host");
+            let Some(entry) = shared.get(host) else { continue };
+            let (subset, export_to) = (&spec["subsets"][0], &spec["exportTo"]);
+            let name = subset["name"].as_str().expect("a name");
+            prop_assert!(seen.insert((host.to_owned(), name.to_owned())), "{} of {} exists twice", name, host);
+            prop_assert_eq!(spec["subsets"].as_array().map(Vec::len), Some(1));
+            prop_assert_eq!(export_to, &entry["exportTo"], "a sidecar must see both");
+            prop_assert_eq!(&*rule.namespace, &*entries.iter().find(|entry| hosts_of(&to_json(*entry)["spec"]["hosts"]).contains(host)).expect("its entry").namespace);
+            // Either all endpoints are the egress gateway's, or the subset selects those of its binding.
+            let through_egress = entry["workloadSelector"].is_object();
+            prop_assert_eq!(through_egress, subset["labels"].is_null(), "{}", spec);
+            if !through_egress {
+                prop_assert_eq!(&subset["labels"], &serde_json::json!({"emcee.io/binding": name}));
             }
         }
     }

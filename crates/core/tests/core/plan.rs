@@ -124,7 +124,8 @@ fn servers_of(object: &GeneratedObject) -> Vec<GatewayServer> {
         .collect()
 }
 
-/// Returns the unit that generated an object.
+/// Returns the unit that generated an object. For a shared host, which its owner does not describe completely, that of
+/// its relationship.
 pub(crate) fn owner_unit(object: &GeneratedObject) -> Unit {
     use emcee_core::plan::OwnerKind;
     let key = object.owner.key.clone();
@@ -135,6 +136,9 @@ pub(crate) fn owner_unit(object: &GeneratedObject) -> Unit {
         OwnerKind::ServiceBinding => Unit::ServiceBinding(key),
         OwnerKind::Service => Unit::AutomaticExposition(key),
         OwnerKind::Facade => Unit::Facade(key),
+        OwnerKind::SharedHost => Unit::MeshFedConfig(
+            object.owner.fed_config.clone().expect("a shared host belongs to a relationship"),
+        ),
         OwnerKind::Relay => {
             Unit::Relay(object.owner.fed_config.clone().expect("a relay belongs to a relationship"), key.name)
         }

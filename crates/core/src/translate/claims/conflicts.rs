@@ -83,6 +83,12 @@ impl Claims {
         self.slot_conflict(&self.binding_slots, claim.fed_config.as_ref()?, age, "ServiceBindings")
     }
 
+    /// Returns whether a binding has a slot in its relationship.
+    pub(in crate::translate) fn holds_slot(&self, binding: &Precedence) -> bool {
+        let claims = self.bindings.get(binding.key()).filter(|of| of.age == *binding);
+        claims.is_some_and(|of| self.binding_slot_conflict(&of.claim, binding).is_none())
+    }
+
     /// Returns whether a binding gets everything that it claims.
     pub(in crate::translate) fn holds_all_claims(&self, binding: &Precedence) -> bool {
         // A resource that was deleted and created again has the same key, but another precedence.

@@ -59,6 +59,11 @@ impl Claims {
         relay.is_some_and(|relay| self.unsettled.relays.contains_key(&relay))
     }
 
+    /// Returns the units that gained or lost a slot since the claims were last settled.
+    pub(in crate::translate) fn slot_changes(&self) -> HashSet<Unit> {
+        self.unsettled.slot_changes.clone()
+    }
+
     /// Returns the units whose verdicts changed since the last call because of others' claims. Units that changed
     /// their own claims may be missing.
     pub(in crate::translate) fn settle(&mut self) -> HashSet<Unit> {
