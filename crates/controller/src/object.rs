@@ -169,9 +169,19 @@ pub(crate) enum OwnerClass {
     Service,
     /// The host that applications call.
     Facade,
+    /// The rule for a facade's own host. It turns TLS off, so it exists only while the Service is Emcee's.
+    FacadeRule,
 }
 
 impl OwnerClass {
+    /// Returns the class of an object of the owner.
+    pub(crate) fn of_object(self, kind: GeneratedKind) -> Self {
+        match (self, kind) {
+            (Self::Facade, GeneratedKind::DestinationRule) => Self::FacadeRule,
+            _ => self,
+        }
+    }
+
     /// Returns the class of the objects of a unit.
     pub(crate) fn of_unit(unit: &Unit) -> Self {
         match unit {

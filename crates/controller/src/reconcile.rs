@@ -425,7 +425,7 @@ fn apply_order(entry: &ObjectState, step: ObjectAction, id: &ObjectId) -> ApplyO
     match step {
         ObjectAction::Delete => ApplyOrder::remove(class, id.kind),
         ObjectAction::Apply | ObjectAction::TakeOver => ApplyOrder::update(class, id.kind),
-        _ => ApplyOrder::Apply(class, id.kind),
+        ObjectAction::Create | ObjectAction::Get => ApplyOrder::create(class, id.kind),
     }
 }
 

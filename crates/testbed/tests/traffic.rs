@@ -7,6 +7,7 @@ mod traffic {
     pub(crate) mod boundary;
     pub(crate) mod flat;
     pub(crate) mod local;
+    pub(crate) mod missing_objects;
     pub(crate) mod objects;
     pub(crate) mod passthrough;
     pub(crate) mod rendered;
@@ -24,7 +25,7 @@ use emcee_testbed::Options;
 use emcee_testbed::suite::{self, Test};
 
 use traffic::users::{BOUNDARY, FLAT, PASSTHROUGH, WHARF};
-use traffic::{analysis, rendered, rules, stranger, tenants};
+use traffic::{analysis, missing_objects, rendered, rules, stranger, tenants};
 
 const TESTS: &[Test] = &[
     ("local_calls_show_the_callers_identity", traffic::local::caller_identity),
@@ -67,6 +68,42 @@ const TESTS: &[Test] = &[
     ("rendered_flat_private_to_its_namespace", |bed| rendered::private_to_its_namespace(bed, &FLAT)),
     ("rendered_flat_sink_sees_nothing_without_a_rule", |bed| rules::sink_sees_nothing(bed, &FLAT)),
     ("rendered_flat_no_rule_no_answer", |bed| rules::missing_rule_is_an_error(bed, &FLAT)),
+    ("rendered_boundary_any_object_may_be_missing", |bed| missing_objects::any_object(bed, &BOUNDARY)),
+    ("rendered_boundary_any_object_may_be_missing_without_auto_mtls", |bed| {
+        missing_objects::any_object_without_auto_mtls(bed, &BOUNDARY)
+    }),
+    ("rendered_boundary_reaches_a_caller_with_a_sidecar_resource", |bed| {
+        missing_objects::narrow_sidecar(bed, &BOUNDARY)
+    }),
+    ("rendered_boundary_a_tenants_rule_removes_no_tls", |bed| {
+        missing_objects::rules_of_tenants(bed, &BOUNDARY)
+    }),
+    ("rendered_passthrough_any_object_may_be_missing", |bed| missing_objects::any_object(bed, &PASSTHROUGH)),
+    ("rendered_passthrough_any_object_may_be_missing_without_auto_mtls", |bed| {
+        missing_objects::any_object_without_auto_mtls(bed, &PASSTHROUGH)
+    }),
+    ("rendered_passthrough_reaches_a_caller_with_a_sidecar_resource", |bed| {
+        missing_objects::narrow_sidecar(bed, &PASSTHROUGH)
+    }),
+    ("rendered_passthrough_a_tenants_rule_removes_no_tls", |bed| {
+        missing_objects::rules_of_tenants(bed, &PASSTHROUGH)
+    }),
+    ("rendered_wharf_any_object_may_be_missing", |bed| missing_objects::any_object(bed, &WHARF)),
+    ("rendered_wharf_any_object_may_be_missing_without_auto_mtls", |bed| {
+        missing_objects::any_object_without_auto_mtls(bed, &WHARF)
+    }),
+    ("rendered_wharf_reaches_a_caller_with_a_sidecar_resource", |bed| {
+        missing_objects::narrow_sidecar(bed, &WHARF)
+    }),
+    ("rendered_wharf_a_tenants_rule_removes_no_tls", |bed| missing_objects::rules_of_tenants(bed, &WHARF)),
+    ("rendered_flat_any_object_may_be_missing", |bed| missing_objects::any_object(bed, &FLAT)),
+    ("rendered_flat_any_object_may_be_missing_without_auto_mtls", |bed| {
+        missing_objects::any_object_without_auto_mtls(bed, &FLAT)
+    }),
+    ("rendered_flat_reaches_a_caller_with_a_sidecar_resource", |bed| {
+        missing_objects::narrow_sidecar(bed, &FLAT)
+    }),
+    ("rendered_flat_a_tenants_rule_removes_no_tls", |bed| missing_objects::rules_of_tenants(bed, &FLAT)),
     ("rendered_boundary_stranger_is_refused", |bed| stranger::stranger_is_refused(bed, &BOUNDARY)),
     ("rendered_passthrough_stranger_is_refused", |bed| stranger::stranger_is_refused(bed, &PASSTHROUGH)),
     ("rendered_wharf_stranger_is_refused", |bed| stranger::stranger_is_refused(bed, &WHARF)),

@@ -31,14 +31,19 @@ pub(crate) enum ApplyOrder {
 impl ApplyOrder {
     /// Returns the position of a removal.
     pub(crate) fn remove(class: OwnerClass, kind: GeneratedKind) -> Self {
-        Self::Remove(Reverse((class, kind)))
+        Self::Remove(Reverse((class.of_object(kind), kind)))
+    }
+
+    /// Returns the position of a creation.
+    pub(crate) fn create(class: OwnerClass, kind: GeneratedKind) -> Self {
+        Self::Apply(class.of_object(kind), kind)
     }
 
     /// Returns the position of an update of an object that exists.
     pub(crate) fn update(class: OwnerClass, kind: GeneratedKind) -> Self {
         match (class, kind) {
             (OwnerClass::Facade, GeneratedKind::VirtualService) => Self::Redirect,
-            _ => Self::Apply(class, kind),
+            _ => Self::create(class, kind),
         }
     }
 
@@ -104,6 +109,12 @@ mod tests {
         let gateway = remove(GeneratedKind::Gateway);
         assert_eq!(gateway.pause_after(ApplyOrder::Redirect, true), Duration::ZERO);
         assert!(gateway < entry && entry < rule, "the pause does not delay it");
+        let rule = GeneratedKind::DestinationRule;
+        let (service, routes) = (GeneratedKind::Service, GeneratedKind::VirtualService);
+        let created = [service, routes, rule].map(|kind| ApplyOrder::create(OwnerClass::Facade, kind));
+        assert!(created.is_sorted(), "the Service is there before the rule that turns TLS off for it");
+        let removed = [rule, routes, service].map(|kind| ApplyOrder::remove(OwnerClass::Facade, kind));
+        assert!(removed.is_sorted(), "{removed:?}");
         let update = ApplyOrder::update(OwnerClass::Facade, GeneratedKind::VirtualService);
         assert_eq!(update, ApplyOrder::Redirect);
     }
@@ -120,7 +131,8 @@ mod tests {
         for class in [OwnerClass::Relationship, OwnerClass::Relay, OwnerClass::Service, OwnerClass::Facade] {
             let applied = GeneratedKind::ALL.map(|kind| ApplyOrder::Apply(class, kind));
             assert!(applied.is_sorted_by(|before, after| before < after), "{class:?}");
-            let removed = GeneratedKind::ALL.map(|kind| ApplyOrder::remove(class, kind));
+            let kinds = GeneratedKind::ALL.into_iter().filter(|kind| class.of_object(*kind) == class);
+            let removed: Vec<_> = kinds.map(|kind| ApplyOrder::remove(class, kind)).collect();
             assert!(removed.is_sorted_by(|before, after| before > after), "{class:?}");
         }
         let order = |kind| ApplyOrder::Apply(OwnerClass::Facade, kind);

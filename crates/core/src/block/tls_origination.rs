@@ -17,7 +17,7 @@ use crate::resolve::{BoundService, SharedHostKey, export_to};
 /// Routes the binding host, or a subset of the shared host, directly to the remote endpoints.
 pub(crate) fn to_endpoints(remote: &BoundService<'_>, sni: &str) -> Vec<GeneratedObject> {
     let policy = origination_policy(remote, sni, &remote.identities, remote.endpoints.len());
-    if let Some(shared) = &remote.shared_host {
+    if let Some(shared) = remote.used_shared_host() {
         return vec![shared_host_rule(remote, shared, policy)];
     }
     let namespace = &remote.binding.identity.key.namespace;
@@ -33,7 +33,7 @@ pub(crate) fn to_endpoints(remote: &BoundService<'_>, sni: &str) -> Vec<Generate
 pub(crate) fn to_egress(remote: &BoundService<'_>, sni: &str, identities: &[String]) -> Vec<GeneratedObject> {
     let Some(egress) = remote.egress else { return Vec::new() };
     let policy = origination_policy(remote, sni, identities, 1);
-    if let Some(shared) = &remote.shared_host {
+    if let Some(shared) = remote.used_shared_host() {
         return vec![shared_host_rule(remote, shared, policy)];
     }
     let (port_name, protocol) = port_name_and_protocol(remote.protocol.is_http());

@@ -109,9 +109,12 @@ impl GeneratedObject {
         }
     }
 
-    /// Returns the sort key for the order of applying. Facades come last, as applications call them.
-    pub(super) fn apply_order(&self) -> (bool, GeneratedKind, &str, &str) {
-        (self.owner.kind == OwnerKind::Facade, self.kind(), &self.namespace, &self.name)
+    /// Returns the sort key for the order of applying. Facades come last, as applications call them. The rule for a
+    /// facade's own host, which turns TLS off, comes after the Service to which it belongs.
+    pub(super) fn apply_order(&self) -> (bool, bool, GeneratedKind, &str, &str) {
+        let is_facade = self.owner.kind == OwnerKind::Facade;
+        let is_facade_rule = is_facade && self.kind() == GeneratedKind::DestinationRule;
+        (is_facade, is_facade_rule, self.kind(), &self.namespace, &self.name)
     }
 }
 

@@ -44,7 +44,8 @@ pub struct BoundService<'a> {
     pub server_name: String,
     /// Binding host of the service.
     pub host: String,
-    /// Host that bindings share, if this one does. Then it replaces the binding host in sidecars.
+    /// Host that bindings share; `None` without a facade. It replaces the binding host in sidecars, except for bindings
+    /// that have the binding host for themselves.
     pub shared_host: Option<Arc<SharedHostKey>>,
     /// Port of the binding host, or of the shared host.
     pub host_port: u16,

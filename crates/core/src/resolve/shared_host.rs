@@ -27,7 +27,8 @@ const EGRESS_HOSTS: u8 = 128;
 /// Number of hosts among which the bindings of one relationship, peer and namespace are divided. Their ServiceEntries
 /// contain the endpoints of all of their bindings, so there are several, and changes are small.
 const DIRECT_HOSTS: u8 = 32;
-/// A binding with more endpoints has its own host. This bounds the size of the ServiceEntry of a shared host.
+/// A binding without an egress gateway and with more endpoints routes to its own host. This bounds the size of the
+/// ServiceEntry of a shared host.
 const MAX_SHARED_ENDPOINTS: usize = 64;
 
 /// A host that bindings share: those of one relationship with the same visibility and kind of port.
@@ -77,7 +78,7 @@ pub struct SharedHostMember {
 }
 
 impl SharedHostKey {
-    /// Returns the shared host of a binding, or `None` if it has its own host: that of a user's own routes.
+    /// Returns the shared host of a binding, or `None` if it has no facade.
     pub(super) fn choose(
         binding: &Binding,
         relationship: &ResolvedRelationship,
@@ -86,8 +87,8 @@ impl SharedHostKey {
         (protocol, port): (Protocol, u16),
     ) -> Option<Self> {
         let through_egress = egress.is_some();
-        let too_many = !through_egress && remote.endpoints.len() > MAX_SHARED_ENDPOINTS;
-        if binding.has_own_host() || too_many {
+        // Users' own routes name the binding host.
+        if binding.subset.is_some() {
             return None;
         }
         let key = &binding.identity.key;
@@ -161,9 +162,16 @@ pub(crate) fn export_to(binding: &Binding, namespace: &str) -> String {
 }
 
 impl BoundService<'_> {
+    /// Returns the shared host if calls use it, or `None` if the binding has the binding host for itself.
+    pub(crate) fn used_shared_host(&self) -> Option<&SharedHostKey> {
+        let shared = self.shared_host.as_deref().filter(|_| !self.binding.has_own_host())?;
+        let fits = shared.through_egress || self.endpoints.len() <= MAX_SHARED_ENDPOINTS;
+        fits.then_some(shared)
+    }
+
     /// Returns the host and the subset to which the facade routes.
     pub(crate) fn route_destination(&self) -> (String, String) {
-        match &self.shared_host {
+        match self.used_shared_host() {
             Some(shared) => (shared.to_host(), self.shared_subset()),
             None => (self.host.clone(), TLS_SUBSET.to_owned()),
         }
@@ -175,11 +183,14 @@ impl BoundService<'_> {
         names::binding_subset(&key.name, &key.namespace)
     }
 
-    /// Returns what the binding contributes to the ServiceEntry of its shared host.
+    /// Returns what the binding contributes to the ServiceEntry of its shared host. It does so even while it uses its own
+    /// host: if the number of its endpoints changes back and forth, the shared host always has endpoints for the routes
+    /// that sidecars still have.
     pub(crate) fn shared_member(&self) -> Option<SharedHostMember> {
         let shared = self.shared_host.as_deref()?;
         // The egress gateway's pods are the endpoints of all bindings.
-        let endpoints = if shared.through_egress { Vec::new() } else { self.endpoints.clone() };
+        let endpoints = if shared.through_egress { &[] } else { &self.endpoints[..] };
+        let endpoints = endpoints.iter().take(MAX_SHARED_ENDPOINTS).cloned().collect();
         Some(SharedHostMember { subset: self.shared_subset(), endpoints })
     }
 }

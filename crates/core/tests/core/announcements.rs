@@ -109,9 +109,9 @@ impl Mesh {
 const ALL: [GeneratedKind; 5] = [
     GeneratedKind::DestinationRule,
     GeneratedKind::ServiceEntry,
-    GeneratedKind::DestinationRule,
     GeneratedKind::Service,
     GeneratedKind::VirtualService,
+    GeneratedKind::DestinationRule,
 ];
 const M2: &str = "203.0.113.2:9080";
 const M3: &str = "203.0.113.3:9080";

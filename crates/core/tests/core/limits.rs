@@ -4,14 +4,14 @@ use emcee_api::Reason;
 use emcee_core::catalogue::MAX_ENDPOINTS;
 use emcee_core::inputs::TranslationSettings;
 use emcee_core::key::ObjectKey;
-use emcee_core::plan::GeneratedKind;
+use emcee_core::plan::{GeneratedKind, OwnerKind};
 use emcee_core::status::ResourceVerdict;
 use emcee_core::translate::{Translation, Unit};
 use emcee_testkit::prelude::*;
 use serde_json::{Value, json};
 
 use crate::mesh::input;
-use crate::plan::{objects_of_kind, to_json};
+use crate::plan::{as_text, objects_of_kind, to_json};
 
 /// Builds a Service without selector, with `slices` EndpointSlices of `each` addresses.
 fn sliced_service(slices: usize, each: usize) -> Vec<Value> {
@@ -92,4 +92,47 @@ fn omitted_addresses_do_not_depend_on_input_order() {
         objects_of_kind(translation, GeneratedKind::ServiceEntry).iter().map(to_json).collect::<Vec<_>>()
     };
     assert_eq!(entry(&forwards), entry(&backwards));
+}
+
+/// The ServiceEntry of a shared host is bounded. A binding that crosses the limit finds its endpoints on either host, so
+/// that no route leads nowhere meanwhile.
+#[test]
+fn a_binding_with_many_endpoints_has_its_own_host_and_keeps_its_place() {
+    let translated = |count: usize| {
+        let mut bound = binding("shop", "reviews").fed("blue").port(80).build();
+        bound["spec"]["endpoints"] = (0..count).map(|n| format!("203.0.113.{n}:80")).collect();
+        Translation::from_changes(
+            TranslationSettings::default(),
+            [&flat("blue").build(), &bound].map(input::change),
+        )
+    };
+    for (count, own) in [(64, 0), (65, 65)] {
+        let translation = translated(count);
+        let entries = objects_of_kind(&translation, GeneratedKind::ServiceEntry);
+        let endpoints = |kind| -> usize {
+            let of_kind = entries.iter().filter(|entry| entry.owner.kind == kind);
+            of_kind.map(|entry| to_json(entry)["spec"]["endpoints"].as_array().map_or(0, Vec::len)).sum()
+        };
+        assert_eq!((endpoints(OwnerKind::SharedHost), endpoints(OwnerKind::ServiceBinding)), (64, own));
+    }
+}
+
+/// Users' own routes to the binding host.
+#[test]
+fn an_annotation_keeps_the_binding_host() {
+    let hosts = |value: &str| {
+        let mut bound = binding("shop", "reviews").fed("blue").port(80).endpoints(["203.0.113.7:80"]).build();
+        bound["metadata"]["annotations"] = json!({"emcee.io/own-host": value});
+        let translation = Translation::from_changes(
+            TranslationSettings::default(),
+            [&flat("blue").build(), &bound].map(input::change),
+        );
+        let rules = objects_of_kind(&translation, GeneratedKind::DestinationRule);
+        let of_binding = rules.iter().filter(|rule| rule.owner.kind == OwnerKind::ServiceBinding);
+        of_binding.map(|rule| as_text(&to_json(rule)["spec"]["host"]).to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(hosts("true"), ["reviews.shop.binding.emcee.internal"]);
+    for other in ["false", "TRUE", "", "yes"] {
+        assert_ne!(hosts(other), ["reviews.shop.binding.emcee.internal"], "{other:?}");
+    }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use emcee_core::inputs::TranslationSettings;
-use emcee_core::plan::GeneratedKind;
+use emcee_core::plan::{GeneratedKind, OwnerKind};
 use emcee_core::translate::Translation;
 use emcee_testkit::prelude::*;
 use serde_json::Value;
@@ -141,4 +141,58 @@ fn bindings_to_one_service_share_its_relay() {
         "{:#?}",
         translation.verdicts()
     );
+}
+
+/// A thousand bindings of all protocols in one namespace.
+#[test]
+fn many_bindings_share_few_hosts() {
+    const PROTOCOLS: [&str; 5] = ["http", "http2", "grpc", "tcp", "tls"];
+    for (config, hosts) in [(flat("blue").build(), 32), (wharf_at_edge("blue"), 128)] {
+        let bindings = (0..1000u16).map(|n| {
+            let protocol = PROTOCOLS[usize::from(n) % PROTOCOLS.len()];
+            // Ten facades, with a hundred ports each.
+            let mut bound =
+                edge_binding(&format!("b{n}"), "blue").alias(&format!("facade-{}", n % 10)).build();
+            bound["spec"]["name"] = format!("remote-{n}").into();
+            bound["spec"]["port"] = (1000 + n).into();
+            bound["spec"]["protocol"] = protocol.into();
+            bound
+        });
+        let mesh: Vec<_> = one_gateway().into_iter().chain([config]).chain(bindings).collect();
+        let translation = translate(&mesh);
+        assert_hosts_are_unique(&translation);
+        let of_owner = |kind, owner| {
+            objects_of_kind(&translation, kind)
+                .into_iter()
+                .filter(move |object| object.owner.kind == owner)
+                .count()
+        };
+        let entries = of_owner(GeneratedKind::ServiceEntry, OwnerKind::SharedHost);
+        assert!(
+            (2 * hosts - 8..=2 * hosts).contains(&entries),
+            "{entries} shared hosts, for HTTP and for others"
+        );
+        assert_eq!(of_owner(GeneratedKind::ServiceEntry, OwnerKind::ServiceBinding), 0);
+        assert_eq!(of_owner(GeneratedKind::DestinationRule, OwnerKind::ServiceBinding), 1000);
+        assert_eq!(of_owner(GeneratedKind::DestinationRule, OwnerKind::Facade), 10);
+    }
+}
+
+/// Relationships, and bindings with another visibility, share nothing.
+#[test]
+fn bindings_of_different_kinds_share_no_host() {
+    let bound = |name: &str, fed: &str, export_to: &str| {
+        let mut bound = edge_binding(name, fed).build();
+        bound["spec"]["export_to"] = serde_json::json!([export_to]);
+        bound
+    };
+    let mut mesh = one_gateway();
+    mesh.extend([flat("blue").build(), flat("red").build()]);
+    mesh.extend([bound("one", "blue", "*"), bound("two", "blue", "."), bound("three", "red", "*")]);
+    let entries = objects_of_kind(&translate(&mesh), GeneratedKind::ServiceEntry);
+    let endpoints: Vec<_> = entries
+        .iter()
+        .map(|entry| to_json(entry)["spec"]["endpoints"].as_array().map_or(0, Vec::len))
+        .collect();
+    assert_eq!(endpoints, [1, 1, 1]);
 }

@@ -44,7 +44,7 @@ fn is_in_other_namespace(message: &str, applied: &[Value]) -> bool {
     let Ok(message) = serde_json::from_str::<Value>(message) else { return false };
     let text = |key: &str| message[key].as_str().unwrap_or_default().to_owned();
     let (description, origin) = (text("message"), text("origin"));
-    let Some((host, "emcee")) = description.split('"').nth(1).and_then(|missing| missing.split_once('+'))
+    let Some((host, subset)) = description.split('"').nth(1).and_then(|missing| missing.split_once('+'))
     else {
         return false;
     };
@@ -52,7 +52,7 @@ fn is_in_other_namespace(message: &str, applied: &[Value]) -> bool {
     let is_its_rule = |object: &Value| {
         object["kind"] == "DestinationRule"
             && object["spec"]["host"] == host
-            && object["spec"]["subsets"][0]["name"] == "emcee"
+            && object["spec"]["subsets"][0]["name"] == subset
             && object["metadata"]["namespace"] != namespace
     };
     text("code") == "IST0101" && applied.iter().any(is_its_rule)
