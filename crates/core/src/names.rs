@@ -102,7 +102,7 @@ pub(crate) fn shared_host(label: &str) -> String {
 /// Returns the identifier of a binding among those that share a host: the name of its subset, and the value of its
 /// endpoints' label. A DNS label. It is collision resistant, because users of other namespaces choose names too.
 pub(crate) fn binding_subset(binding: &str, namespace: &str) -> String {
-    // 80 bits: nobody finds another binding with the same hash. Each sidecar has the name many times, so it is short.
+    // 80 bits: no one can construct another binding with the same hash. Each sidecar has the name many times, so it is short.
     HEXLOWER.encode(&hash_parts(&[namespace, binding])[..10])
 }
 

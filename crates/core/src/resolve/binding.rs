@@ -297,7 +297,7 @@ fn resolve_bound_service<'a>(
         egress,
         server_name: server_name.to_owned(),
         host: binding.binding_host(),
-        shared_host: SharedHostKey::choose(binding, relationship, egress, remote, (protocol, host_port))
+        shared_host: SharedHostKey::choose_for(binding, relationship, egress, remote, (protocol, host_port))
             .map(Arc::new),
         host_port,
         protocol,

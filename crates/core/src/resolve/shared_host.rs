@@ -38,7 +38,7 @@ pub struct SharedHostKey {
     pub fed_config: ObjectKey,
     /// Namespace of the ServiceEntry, and of the DestinationRules: that of the egress gateway or else of the bindings.
     pub namespace: Arc<str>,
-    /// Value of `exportTo`.
+    /// Value of `exportTo` of these objects.
     pub export_to: Arc<str>,
     /// Source of the endpoints, without an egress gateway: a peer, or `None` for the specs of the bindings. Peers share
     /// nothing: one with many endpoints does not delay another.
@@ -73,13 +73,13 @@ pub struct SharedHost<'a> {
 pub struct SharedHostMember {
     /// Value of the label of the endpoints, by which the subset of the binding selects them.
     pub subset: String,
-    /// The endpoints.
+    /// Endpoints of the binding.
     pub endpoints: Vec<Endpoint>,
 }
 
 impl SharedHostKey {
     /// Returns the shared host of a binding, or `None` if it has no facade.
-    pub(super) fn choose(
+    pub(super) fn choose_for(
         binding: &Binding,
         relationship: &ResolvedRelationship,
         egress: Option<&ResolvedGateway>,
@@ -114,7 +114,7 @@ impl SharedHostKey {
         ObjectOwner::new(OwnerKind::SharedHost, key, Some(self.fed_config.clone()))
     }
 
-    /// Returns the host.
+    /// Returns the name of the host.
     pub(crate) fn to_host(&self) -> String {
         names::shared_host(&self.to_label())
     }

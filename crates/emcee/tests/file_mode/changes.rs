@@ -35,8 +35,10 @@ fn added_changed_and_removed_files_are_followed() {
     program.wait_for("changed VirtualService default/emcee-ratings-");
     assert!(folders.read_file(&facade_path("ratings")).contains("port: 9081"));
     folders.remove_file("in/deeper/ratings.yaml");
+    // The rule of the facade goes first, that of the binding last.
     program.wait_for("removed DestinationRule default/emcee-ratings-");
-    assert_eq!(program.count_lines("removed "), 4, "{:#?}", program.output);
+    program.wait_for("removed DestinationRule default/emcee-ratings-");
+    assert_eq!(program.count_lines("removed "), 5, "{:#?}", program.output);
     assert!(!folders.exists(&facade_path("ratings")) && folders.exists(&facade_path("reviews")));
     assert!(!folders.exists("out/status/default/ServiceBinding-ratings.yaml"));
     assert_eq!(program.count_lines("reviews"), 4, "nothing else was changed: {:#?}", program.output);

@@ -83,7 +83,7 @@ fn a_restart_with_an_invalid_resource_removes_objects_of_deleted_ones() {
     folders.remove_file("in/reviews.yaml");
     let output = folders.run("run --dir in --out out --once");
     let stdout = String::from_utf8_lossy(&output.stdout);
-    assert!(stdout.contains("removed ServiceEntry default/emcee-reviews-"), "{stdout}");
+    assert!(stdout.contains("removed DestinationRule default/emcee-reviews-"), "{stdout}");
     assert!(!stdout.contains("ratings"), "{stdout}");
     assert!(!folders.exists("out/status/default/ServiceBinding-reviews.yaml"));
     assert!(

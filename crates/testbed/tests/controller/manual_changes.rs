@@ -17,7 +17,9 @@ pub(crate) const NETWORKING: &str = "networking.istio.io/v1";
 pub(crate) fn generated_object(mesh: &Mesh, kind: &str, owner: &str) -> Result<Value> {
     let gvk = GroupVersionKind::gvk("networking.istio.io", "v1", kind);
     let api = Api::<DynamicObject>::all_with(mesh.client(), &ApiResource::from_gvk(&gvk));
-    let ours = format!("app.kubernetes.io/managed-by=emcee,emcee.io/owner-name={owner}");
+    // A facade has a rule too.
+    let not_facade = if kind == "DestinationRule" { ",emcee.io/owner-kind!=Facade" } else { "" };
+    let ours = format!("app.kubernetes.io/managed-by=emcee,emcee.io/owner-name={owner}{not_facade}");
     let found = mesh.run(async move { Ok(api.list(&ListParams::default().labels(&ours)).await?.items) })?;
     Ok(serde_json::to_value(found.into_iter().next().with_context(|| format!("no {kind} of {owner}"))?)?)
 }

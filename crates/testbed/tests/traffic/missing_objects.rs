@@ -156,8 +156,8 @@ fn handshakes(mesh: &Mesh, style: &Style, binding: &str) -> Result<usize> {
 /// Calls for a while, during which the sidecar learns about a change.
 fn ensure_never_plaintext(world: &World, style: &Style, binding: &str, caller: &str) -> Result<()> {
     let (to, secret) = (address(style, binding), format!("plain-{}-{binding}", style.name));
-    let ask = ["http", &to, "--say", &secret, "--within", "2"];
-    for _ in 0..8 {
+    let ask = ["http", &to, "--say", &secret, "--within", "1"];
+    for _ in 0..5 {
         let output = call_once(&world.consuming_mesh, caller, &ask)?;
         // The server accepts mTLS only, and shows whose certificate it presents by its own name.
         let answered = output.code == 0;
