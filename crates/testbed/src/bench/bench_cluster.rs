@@ -208,7 +208,8 @@ impl BenchCluster {
         let setup = self.parts.setup.clone();
         let sources = format!("\nconfigSources:\n- address: {config_source}\n- address: k8s://\n");
         self.parts.runtime.run(async move {
-            let mut manifests = IstioManifests::generate(&setup.binaries, "cluster.local").await?;
+            let mut manifests =
+                IstioManifests::generate(&setup.binaries, "cluster.local", DEFAULT_CLUSTER_ID).await?;
             manifests.mesh_config += &sources;
             let root = MeshRoot::Common(CommonRoot::new()?);
             Istiod::start(CLUSTER_NAME, &setup, &manifests, &root).await
