@@ -124,8 +124,8 @@ fn leading_engine(options: &ControllerOptions) -> Engine {
     engine
 }
 
-/// Works until nothing is left to do at this time. Returns the statuses of relationships that were written, each
-/// of which comes back as from the API server.
+/// Works until nothing is left to do at this time. Returns the statuses of relationships that were written. Each
+/// comes back as from the API server.
 fn written_statuses(engine: &mut Engine, now: Instant, version: &mut usize) -> Vec<Value> {
     let mut statuses = Vec::new();
     loop {

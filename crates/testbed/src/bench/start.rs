@@ -29,6 +29,8 @@ use crate::toolchain::{self, doctor};
 const LEASE_DURATION: Duration = Duration::from_secs(15);
 /// Target for the time of a start, and of a take-over without the Lease, as a multiple of the list.
 const MAX_TIMES: f64 = 2.0;
+/// Writes of a change: the change itself, the VirtualService, and the status of the exposition.
+const WRITES_OF_CHANGE: u64 = 3;
 /// Time limit until a replica is idle.
 const PATIENCE: Duration = Duration::from_mins(3);
 /// A replica that has been idle for this long has listed everything.
@@ -109,8 +111,8 @@ fn measure_stage(stage: &BenchCluster, size: usize) -> Result<StartOutcome> {
     let start = wait_for_port(stage, 0, begun)?;
     let start_writes = with_client(stage, move |client| async move {
         let after = wait_until_quiet(&client).await?;
-        // The VirtualService, and the status of the exposition.
-        Ok(writes_between(&before, &after).values().sum::<u64>().saturating_sub(2))
+        let writes: u64 = writes_between(&before, &after).values().sum();
+        Ok(writes.saturating_sub(WRITES_OF_CHANGE))
     })?;
     let memory = memory_usage(leader.pid())?;
     let take_over = measure_take_over(stage, leader)?;

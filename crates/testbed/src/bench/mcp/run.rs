@@ -114,11 +114,11 @@ fn measure_mcp(
         create_relationships(&client).await?;
         let mut mcp = McpClient::connect(PATIENCE).await?;
         let before = mcp.wait_until_quiet(QUIET).await;
-        let begin = audit::log_length(&folder)?;
+        let log_start = audit::log_length(&folder)?;
         let begun = Instant::now();
         let programmed = program_all(&client, size).await?;
         let all = mcp.wait_until_quiet(QUIET).await;
-        let writes = audit::read_writes(&folder, begin)?.len();
+        let writes = audit::read_writes(&folder, log_start)?.len();
         let changes = measure_changes(&client, &mut mcp, size, changes).await?;
         tokio::time::sleep(idle).await;
         ensure!(mcp.received().resources() == all.resources(), "the changes have lost resources");
