@@ -144,6 +144,7 @@ fn applied(id: &ObjectId, body: &DesiredObject, version: u64) -> WriteOutcome {
     }
 }
 
+/// Whether it writes the rule of the binding.
 fn is_rule(write: &WriteRequest) -> bool {
     let (WriteRequest::Create(id, _)
     | WriteRequest::Recreate(id, ..)
@@ -153,7 +154,8 @@ fn is_rule(write: &WriteRequest) -> bool {
     else {
         return false;
     };
-    id.kind == GeneratedKind::DestinationRule
+    // The name of the binding's rule ends in two hashes, that of the facade's rule in one.
+    id.kind == GeneratedKind::DestinationRule && id.key.name.matches('-').count() == 3
 }
 
 fn is_status(write: &WriteRequest) -> bool {

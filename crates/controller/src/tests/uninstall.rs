@@ -79,7 +79,11 @@ async fn objects_are_removed_in_reverse_order_and_user_resources_stay() {
         .collect();
     assert_eq!(removed.len(), before);
     let place = |kind: &str| removed.iter().position(|object| object.kind == kind).expect(kind);
-    assert!(matches!(removed[0].kind, "VirtualService" | "Service"), "facades first: {}", removed[0]);
+    assert!(
+        matches!(removed[0].kind, "DestinationRule" | "VirtualService" | "Service"),
+        "facades first: {}",
+        removed[0]
+    );
     assert!(place("Gateway") < place("ServiceAccount") && place("Deployment") < place("NetworkPolicy"));
     assert!(matches!(done.last(), Some(UninstallEvent::FinalizerRemoved(_))), "finalizers go last");
     for (plural, namespace, name) in
@@ -175,13 +179,13 @@ async fn concurrent_changes_are_retried() {
 async fn undeletable_objects_are_reported_and_keep_the_finalizer() {
     let world = settled_world().await;
     world.server.inject(
-        Fault::code(403).verb(Verb::Delete).plural(&plural(GeneratedKind::ServiceEntry)).times(usize::MAX),
+        Fault::code(403).verb(Verb::Delete).plural(&plural(GeneratedKind::DestinationRule)).times(usize::MAX),
     );
     let (_, left) = uninstall(&world, &UninstallExtent::All, PATIENCE).await;
-    let entries = managed_objects(&world);
-    assert!(!entries.is_empty() && entries.iter().all(|it| it.starts_with("serviceentries")), "{entries:#?}");
+    let rules = managed_objects(&world);
+    assert!(!rules.is_empty() && rules.iter().all(|it| it.starts_with("destinationrules")), "{rules:#?}");
     assert!(
-        left.iter().any(|it| it.object.kind == "ServiceEntry" && it.reason.contains("(403)")),
+        left.iter().any(|it| it.object.kind == "DestinationRule" && it.reason.contains("(403)")),
         "{left:#?}"
     );
     assert!(left.iter().any(|it| it.object.kind == "ServiceBinding"), "{left:#?}");
