@@ -53,6 +53,8 @@ pub const BUNDLE_SERVICE_NAME: &str = "emcee.io/service-name";
 pub const EXPORTED_AT: &str = "emcee.io/exported-at";
 /// Istio annotation: the namespaces that see a Service.
 pub const ISTIO_EXPORT_TO: &str = "networking.istio.io/exportTo";
+/// Istio annotation: messages that `istioctl analyze` does not report for an object.
+pub const ISTIO_ANALYZE_SUPPRESS: &str = "galley.istio.io/analyze-suppress";
 /// Istio label: the revision of the control plane.
 pub const ISTIO_REVISION: &str = "istio.io/rev";
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use emcee_api::istio::{
     ClientTls, ClientTlsMode, Location, Resolution, ServiceEntrySpec, Subset, TrafficPolicy,
 };
+use emcee_api::labels;
 
 use super::istio::{
     destination_rule, new_object, remote_service_entry, service_port, subset_rule, traffic_policy,
@@ -13,6 +14,9 @@ use super::istio::{
 use super::shared_host::{endpoint_labels, port_name_and_protocol};
 use crate::plan::{GeneratedObject, ObjectContent};
 use crate::resolve::{BoundService, SharedHostKey, export_to};
+
+/// Message "the subset does not select any pods" of `istioctl analyze`.
+const NO_PODS_MESSAGE: &str = "IST0173";
 
 /// Routes the binding host, or a subset of the shared host, directly to the remote endpoints.
 pub(crate) fn to_endpoints(remote: &BoundService<'_>, sni: &str) -> Vec<GeneratedObject> {
@@ -76,12 +80,18 @@ fn shared_host_rule(
     policy: TrafficPolicy,
 ) -> GeneratedObject {
     let (host, name) = remote.route_destination();
-    let labels = if shared.through_egress { BTreeMap::new() } else { endpoint_labels(&name) };
+    let selected = if shared.through_egress { BTreeMap::new() } else { endpoint_labels(&name) };
     let object_name = remote.owner.part_name(&shared.to_label());
-    let subset = Subset { name, labels, traffic_policy: Some(policy) };
+    let subset = Subset { name, labels: selected, traffic_policy: Some(policy) };
     let rule = subset_rule(&host, subset, &shared.export_to);
     let content = ObjectContent::DestinationRule(Box::new(rule));
-    new_object(&shared.namespace, object_name, &remote.owner, content)
+    let mut rule = new_object(&shared.namespace, object_name, &remote.owner, content);
+    if !shared.through_egress {
+        // `istioctl analyze` searches for the endpoints of a subset among pods only, never in a ServiceEntry.
+        let message = (labels::ISTIO_ANALYZE_SUPPRESS.to_owned(), NO_PODS_MESSAGE.to_owned());
+        rule.annotations = BTreeMap::from([message]);
+    }
+    rule
 }
 
 fn own_host_objects(

@@ -94,7 +94,7 @@ fn files_of_secrets_are_readable_by_the_owner_only() {
 #[test]
 fn once_writes_and_ends() {
     let folders = TestFolders::with_reviews();
-    assert_eq!(folders.run_once().lines().count(), 4);
+    assert_eq!(folders.run_once().lines().count(), 5);
     assert_eq!(folders.run_once(), "", "nothing changed");
     folders.remove_file("in/reviews.yaml");
     assert!(folders.run_once().lines().all(|line| line.starts_with("removed ")));
