@@ -92,7 +92,11 @@ async fn a_new_file_does_not_replace_an_older_resource() {
     let before = run_diff(&server, &[]).await;
     let newer = alias(static_binding("a-new", "203.0.113.8:15443"));
     let after = run_diff(&server, std::slice::from_ref(&newer)).await;
-    assert_eq!(before.out, after.out);
+    // The shared host of the newer one may be there, but without a subset it has no calls.
+    let without_entries = |out: &str| -> Vec<String> {
+        out.lines().filter(|line| !line.starts_with("+ ServiceEntry ")).map(str::to_owned).collect()
+    };
+    assert_eq!(without_entries(&before.out), without_entries(&after.out));
     assert!(after.err.contains("ServiceBinding shop/a-new: "), "{}", after.err);
     // A resource that exists in the cluster keeps its age.
     let again = run_diff(&server, &[newer, alias(static_binding("old", "203.0.113.9:15443"))]).await;
