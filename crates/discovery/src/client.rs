@@ -2,8 +2,8 @@
 //!
 //! ```text
 //!   addresses ──► dial ──► stream ──► DeltaClient ──► EventThrottle ──► events
-//!      ▲    (TCP, TLS, HTTP/2)             │         (one per second
-//!      └─── the peer's own addresses ◄─────┘          and service)
+//!      ▲    (TCP, TLS, HTTP/2)             │         (two at once, then one
+//!      └─── the peer's own addresses ◄─────┘          per second and service)
 //! ```
 //!
 //! Events wait in a bounded queue, which several peers may share. While the queue is full, the tasks do not read from

@@ -1,4 +1,8 @@
-//! Limits events to one per second and service. If a peer changes a service faster, only the latest state is delivered.
+//! Limits events to one per second and service, after two that are delivered at once. If a peer changes a service faster,
+//! only the latest state is delivered.
+//!
+//! The second one is not delayed, because a service is often announced twice when it is new: before, and after its first
+//! address is known.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
@@ -9,7 +13,7 @@ use super::PeerEvent;
 use crate::delta::client_stream::AnnouncementEvent;
 use crate::formats::endpoint_slice::discovery_announcement_key;
 
-/// Minimum time between two events about the same service.
+/// Minimum time between two events about the same service. A service without an event for this long may have two at once.
 const MIN_EVENT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What an event is about. A new event replaces an undelivered one with the same subject.
@@ -27,9 +31,17 @@ pub(super) struct EventThrottle {
     /// Earliest delivery time of each waiting event. The counter keeps the order of arrival among equal times.
     schedule: BTreeSet<(Instant, u64, EventSubject)>,
     arrivals: u64,
-    /// Subjects that were delivered within the last [`MIN_EVENT_INTERVAL`], and when.
-    last_delivery: BTreeMap<EventSubject, Instant>,
+    /// Subjects that were delivered within the last [`MIN_EVENT_INTERVAL`].
+    last_delivery: BTreeMap<EventSubject, LastDelivery>,
     delivery_order: VecDeque<(Instant, EventSubject)>,
+}
+
+/// The last delivery of a subject.
+#[derive(Clone, Copy, Debug)]
+struct LastDelivery {
+    at: Instant,
+    /// Whether the next event may be delivered at once.
+    allows_another: bool,
 }
 
 impl EventThrottle {
@@ -40,7 +52,8 @@ impl EventThrottle {
             self.prune_deliveries(now);
             // Connection events are not delayed: consumers need to know at once that a peer is unreachable.
             let last = self.last_delivery.get(&subject).filter(|_| subject != EventSubject::Connection);
-            let when = last.map_or(now, |last| (*last + MIN_EVENT_INTERVAL).max(now));
+            let waits = last.filter(|last| !last.allows_another);
+            let when = waits.map_or(now, |last| (last.at + MIN_EVENT_INTERVAL).max(now));
             self.schedule.insert((when, self.arrivals, subject));
             self.arrivals += 1;
         }
@@ -57,7 +70,9 @@ impl EventThrottle {
             return None;
         }
         let (_, _, subject) = self.schedule.pop_first()?;
-        self.last_delivery.insert(subject.clone(), now);
+        // Only a time without a delivery allows two at once again: a peer that always changes has one per second.
+        let allows_another = !self.last_delivery.contains_key(&subject);
+        self.last_delivery.insert(subject.clone(), LastDelivery { at: now, allows_another });
         self.delivery_order.push_back((now, subject.clone()));
         self.waiting.remove(&subject)
     }
@@ -74,7 +89,7 @@ impl EventThrottle {
         {
             let Some((when, subject)) = self.delivery_order.pop_front() else { return };
             // The subject may have been delivered again since; then a later entry of the queue removes it.
-            if self.last_delivery.get(&subject) == Some(&when) {
+            if self.last_delivery.get(&subject).is_some_and(|last| last.at == when) {
                 self.last_delivery.remove(&subject);
             }
         }
@@ -114,18 +129,32 @@ mod tests {
     }
 
     #[test]
-    fn the_first_event_is_delivered_at_once_and_the_latest_of_the_rest_a_second_later() {
+    fn the_first_two_events_are_delivered_at_once_and_the_latest_of_the_rest_a_second_later() {
         let (mut throttle, start) = (EventThrottle::default(), Instant::now());
         let at = |milliseconds| start + Duration::from_millis(milliseconds);
-        throttle.push(withdrawn("a"), start);
-        assert_eq!(pop_all(&mut throttle, start), [withdrawn("a")]);
-        for tick in 1..=99 {
-            throttle.push(if tick % 2 == 0 { withdrawn("a") } else { expired("a") }, at(tick * 10));
-            assert_eq!(throttle.pop_due(at(tick * 10)), None);
+        for (event, now) in [(withdrawn("a"), start), (expired("a"), at(5))] {
+            throttle.push(event.clone(), now);
+            assert_eq!(pop_all(&mut throttle, now), [event]);
         }
-        assert_eq!(throttle.next_delivery(), Some(at(1_000)));
-        assert_eq!(pop_all(&mut throttle, at(1_000)), [expired("a")]);
+        for tick in 1..=99 {
+            throttle.push(if tick % 2 == 0 { withdrawn("a") } else { expired("a") }, at(5 + tick * 10));
+            assert_eq!(throttle.pop_due(at(5 + tick * 10)), None);
+        }
+        assert_eq!(throttle.next_delivery(), Some(at(1_005)));
+        assert_eq!(pop_all(&mut throttle, at(1_005)), [expired("a")]);
         assert_eq!(throttle.len(), 0);
+    }
+
+    #[test]
+    fn a_service_that_always_changes_has_one_event_per_second() {
+        let (mut throttle, start) = (EventThrottle::default(), Instant::now());
+        let ticks = (0..1_000).map(|tick| start + Duration::from_millis(tick * 10));
+        let delivered = ticks.filter_map(|now| {
+            throttle.push(withdrawn("a"), now);
+            throttle.pop_due(now)
+        });
+        // Ten seconds: two at once, then one after each full second.
+        assert_eq!(delivered.count(), 2 + 9);
     }
 
     #[test]
@@ -135,7 +164,10 @@ mod tests {
         throttle.push(withdrawn("a"), start);
         throttle.push(expired("b"), start);
         assert_eq!(pop_all(&mut throttle, start), [expired("b"), withdrawn("a")]);
-        throttle.push(withdrawn("a"), start);
+        for _ in 0..2 {
+            throttle.push(withdrawn("a"), start);
+            throttle.pop_due(start);
+        }
         throttle.push(withdrawn("c"), start);
         assert_eq!(pop_all(&mut throttle, start), [withdrawn("c")]);
     }
