@@ -65,8 +65,14 @@ pub(super) fn exposing_relationship(style: PeersStyle) -> Value {
     relationship(style, spec)
 }
 
-/// The relationship in the mesh with the callers: it imports everything.
-pub(super) fn consuming_relationship(style: PeersStyle, discovery: &str, networks: &str) -> Value {
+/// The relationship in the mesh with the callers, which imports everything or nothing.
+pub(super) fn consuming_relationship(
+    style: PeersStyle,
+    discovery: &str,
+    networks: &str,
+    imports: bool,
+) -> Value {
+    let import = if imports { "Automatic" } else { "Manual" };
     let peer = json!({
         "name": "m2",
         "subject_alt_names": [certificate_name("m2", style)],
@@ -77,7 +83,7 @@ pub(super) fn consuming_relationship(style: PeersStyle, discovery: &str, network
     let spec = json!({
         "use_egress_gateway": style.has_egress_gateway(),
         "peers": [peer],
-        "discovery": {"import": "Automatic", "namespaces": [APPS], "max_imports": 100_000},
+        "discovery": {"import": import, "namespaces": [APPS], "max_imports": 100_000},
     });
     relationship(style, spec)
 }

@@ -36,6 +36,8 @@ pub(super) struct PeersBed {
     pub(super) there: Mesh,
     /// The program that pods of the callers run.
     program: PathBuf,
+    /// The styles, and where their discovery listens in the mesh with the services.
+    relationships: Vec<(PeersStyle, String)>,
     /// Declared last, so that it is dropped last.
     _bed: Bed,
 }
@@ -47,7 +49,8 @@ impl PeersBed {
         bed_options.audit = true;
         bed_options.images.insert(EMCEE_IMAGE.to_owned(), vec![options.emcee.display().to_string()]);
         let bed = Bed::up(&bed_options)?;
-        let made = Self {
+        let mut made = Self {
+            relationships: Vec::new(),
             here: bed.mesh("m1")?.clone(),
             there: bed.mesh("m2")?.clone(),
             program: options.program.clone(),
@@ -83,7 +86,7 @@ impl PeersBed {
         [&self.here, &self.there].iter().try_for_each(|mesh| mesh.wait_rolled_out(SYSTEM, "emcee"))
     }
 
-    fn link_meshes(&self, styles: &[PeersStyle]) -> Result<()> {
+    fn link_meshes(&mut self, styles: &[PeersStyle]) -> Result<()> {
         for style in styles {
             let authority = Authority::root(&style.name())?;
             for mesh in [&self.here, &self.there] {
@@ -92,13 +95,23 @@ impl PeersBed {
             self.there.apply(&users::exposing_relationship(*style).to_string())?;
         }
         for style in styles {
-            let at = format!("{}:15443", self.discovery_address(*style)?);
-            let networks = self.there.plan().range();
-            self.here.apply(&users::consuming_relationship(*style, &at, &networks).to_string())?;
+            self.relationships.push((*style, format!("{}:15443", self.discovery_address(*style)?)));
         }
+        self.import_through(None)?;
         [&self.here, &self.there]
             .iter()
             .try_for_each(|mesh| wait_programmed(mesh, "MeshFedConfig", styles.len()))
+    }
+
+    /// Lets one relationship import, and no other: while several import into a namespace, the name of a withdrawn import
+    /// stays reserved.
+    fn import_through(&self, style: Option<PeersStyle>) -> Result<()> {
+        let networks = self.there.plan().range();
+        let relationships = self
+            .relationships
+            .iter()
+            .map(|(one, at)| users::consuming_relationship(*one, at, &networks, style == Some(*one)));
+        apply_all(&self.here, &relationships.collect::<Vec<_>>())
     }
 
     fn discovery_address(&self, style: PeersStyle) -> Result<String> {
@@ -113,7 +126,8 @@ impl PeersBed {
     pub(super) fn enter(&self, system: PeersSystem) -> Result<()> {
         self.remove_services()?;
         match system {
-            PeersSystem::Emcee(_) => {
+            PeersSystem::Emcee(style) => {
+                self.import_through(Some(style))?;
                 self.here.remove_remote_cluster(&self.there)?;
                 self.there.remove_remote_cluster(&self.here)
             }
