@@ -128,6 +128,7 @@ impl PeersBed {
         match system {
             PeersSystem::Emcee(style) => {
                 self.import_through(Some(style))?;
+                self.there.set_network("")?;
                 self.here.remove_remote_cluster(&self.there)?;
                 self.there.remove_remote_cluster(&self.here)
             }
