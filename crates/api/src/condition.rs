@@ -126,6 +126,14 @@ reasons! {
     GatewayCreated,
     /// Warning: no peers are listed, so any certificate of the CA is accepted.
     AnyPeer,
+    /// Warning: the relationship does not list the namespaces that may use it, so users of every namespace may.
+    AnyNamespace,
+    /// Warning: the networks of a peer contain every address.
+    AnyNetwork,
+    /// Warning: this mesh's certificate has a name that the MeshFedConfig lists for a peer.
+    PeerCertificate,
+    /// Warning: services are imported automatically, but no namespace is listed for them.
+    NoImportNamespace,
     /// Warning: several roots can each issue any peer's name.
     SharedTrust,
     /// Warning: an end-to-end peer shares this mesh's trust domain and could use a BOUNDARY egress.

@@ -126,7 +126,8 @@ pub struct MeshFedConfigSpec {
     #[x_kube(validation = Rule::new("self != 'binding'").message("`binding` is a reserved relationship name"))]
     pub relationship: Option<String>,
 
-    /// Namespaces whose ServiceExpositions and ServiceBindings may use this relationship. Default: all.
+    /// Namespaces whose ServiceExpositions and ServiceBindings may use this relationship. `["*"]` allows
+    /// all. Default: all, with a warning.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 1000), inner(length(max = 63)))]
     pub allowed_namespaces: Option<Vec<String>>,

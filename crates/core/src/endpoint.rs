@@ -71,11 +71,22 @@ pub enum EndpointError {
     /// The port is not a number from 1 to 65535.
     #[error("{0:?}: {1:?} is not a port (1 to 65535)")]
     BadPort(String, String),
+    /// The text is a URL.
+    #[error("{0:?} is a URL (leave out {1:?}; an endpoint is host:port, such as 203.0.113.7:15443)")]
+    Url(String, String),
+    /// Something follows the port.
+    #[error("{0:?} has a path (leave out what follows the port; an endpoint is host:port)")]
+    Path(String),
+    /// The text has characters that look like nothing or like others.
+    #[error("{0:?} has a space or a quotation mark in it (remove it; an endpoint is host:port)")]
+    Surplus(String),
     /// An IPv6 address is not in brackets.
     #[error("{0:?}: an IPv6 address needs brackets ([2001:db8::7]:15443)")]
     MissingBrackets(String),
     /// The host is neither an IP address nor a DNS name.
-    #[error("{0:?}: {1:?} is neither an IP address nor a DNS name")]
+    #[error(
+        "{0:?}: {1:?} is neither an IP address nor a DNS name (four numbers of 0 to 255 without leading zeros, or labels of a-z, 0-9 and `-`)"
+    )]
     BadHost(String, String),
     /// No connection can be made to the address.
     #[error("{0:?}: nothing can be reached at an unspecified or multicast address")]
@@ -90,6 +101,7 @@ impl FromStr for Endpoint {
             // A message must stay short, so it quotes only the start.
             return Err(EndpointError::TooLong(truncate_to_chars(text, 40).to_owned()));
         }
+        check_notation(text)?;
         let (host, port) = split_port(text)?;
         let port = match port.parse() {
             Ok(0) | Err(_) => return Err(EndpointError::BadPort(text.into(), port.into())),
@@ -97,6 +109,20 @@ impl FromStr for Endpoint {
         };
         Ok(Self { host: parse_host(text, host)?, port })
     }
+}
+
+/// Refuses what users copy along with an endpoint, before the parts are split at the wrong places.
+fn check_notation(text: &str) -> Result<(), EndpointError> {
+    if let Some((scheme, _)) = text.split_once("://") {
+        return Err(EndpointError::Url(text.into(), format!("{scheme}://")));
+    }
+    if text.contains(|c: char| c.is_whitespace() || "\"'“”‘’«»`".contains(c)) {
+        return Err(EndpointError::Surplus(text.into()));
+    }
+    if text.contains('/') {
+        return Err(EndpointError::Path(text.into()));
+    }
+    Ok(())
 }
 
 fn split_port(text: &str) -> Result<(&str, &str), EndpointError> {

@@ -185,6 +185,17 @@ pub fn owner_base_name(owner_name: &str, identity: &[&str]) -> String {
     if cut.contains('.') { name.replace('.', "-") } else { name }
 }
 
+/// Returns `name` if it has the length of a DNS label. Otherwise returns its beginning, and a hash of the whole.
+pub(crate) fn shorten_to_label(name: &str) -> String {
+    if name.len() <= MAX_LABEL {
+        return name.to_owned();
+    }
+    let hash = short_hash(&[name]);
+    // Truncation may leave a trailing separator.
+    let cut = truncate_to_chars(name, MAX_LABEL - hash.len() - 1).trim_end_matches(['-', '.']);
+    [cut, "-", &hash].concat()
+}
+
 /// Returns the host by which an egress gateway reaches the remote endpoints of a server name or a binding host.
 pub(crate) fn relay_host(host: &str) -> String {
     [RELAY_PREFIX, host].concat()

@@ -20,11 +20,11 @@ use serde_json::Value;
 pub(crate) use binding::import_owner_labels;
 pub use binding::{Binding, ExportScope, StoredAnnouncement};
 pub use exposition::Exposition;
-pub use fed_config::{DiscoverySettings, FedConfig, GatewaySettings, PeerSettings};
+pub use fed_config::{AllowedNamespaces, DiscoverySettings, FedConfig, GatewaySettings, PeerSettings};
 
 use crate::key::{ObjectKey, Precedence};
 use crate::names;
-use crate::problem::ResourceProblem;
+use crate::problem::{ResourceProblem, describe_type_error};
 use crate::text::{MAX_TEXT_CHARS, escape_text, quote_value};
 use field_checker::FieldChecker;
 pub(crate) use field_checker::is_spiffe_id;
@@ -115,8 +115,10 @@ fn read_object<K: DeserializeOwned, M>(
         Ok(typed) => read_identity(&mut checker, metadata(&typed))
             .map(|identity| parse(&mut checker, identity, &typed)),
         Err(error) => {
-            problems
-                .push(ResourceProblem::new(Reason::Invalid, escape_text(&error.to_string(), MAX_TEXT_CHARS)));
+            problems.push(ResourceProblem::new(
+                Reason::Invalid,
+                escape_text(&describe_type_error(&error.to_string()), MAX_TEXT_CHARS),
+            ));
             None
         }
     };

@@ -34,6 +34,39 @@ impl ResourceProblem {
     }
 }
 
+/// Describes why a value does not fit, without the terms of the library that reads it.
+///
+/// ```
+/// use emcee_core::problem::describe_type_error;
+///
+/// let words = describe_type_error("invalid type: integer `1`, expected a string");
+/// assert_eq!(words, "is integer `1`, and must be a text (in quotes)");
+/// ```
+pub fn describe_type_error(text: &str) -> String {
+    // The position is one in the converted value, not in the file.
+    let text = text.split(" at line ").next().unwrap_or(text);
+    let parts = text.strip_prefix("invalid type: ").or_else(|| text.strip_prefix("invalid value: "));
+    if let Some((found, expected)) = parts.and_then(|parts| parts.split_once(", expected ")) {
+        let found = found.replace("sequence", "a list").replace("map", "a map");
+        return format!("is {found}, and must be {}", plain_type_name(expected));
+    }
+    match text.strip_prefix("missing field ") {
+        Some(field) => format!("{field} is missing"),
+        None => text.to_owned(),
+    }
+}
+
+fn plain_type_name(expected: &str) -> String {
+    match expected {
+        "a string" => "a text (in quotes)".to_owned(),
+        "a sequence" => "a list".to_owned(),
+        "a map" => "a map of names and values".to_owned(),
+        "i32" | "i64" | "u16" | "u32" | "u64" | "usize" => "a whole number".to_owned(),
+        other if other.starts_with("struct ") => "a map with the fields of this object".to_owned(),
+        other => other.to_owned(),
+    }
+}
+
 impl fmt::Display for ResourceProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.field.as_str() {

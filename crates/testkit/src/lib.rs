@@ -16,6 +16,7 @@
 
 pub mod apiserver;
 pub mod certs;
+pub mod json_schema;
 pub mod metrics;
 pub mod objects;
 pub mod spans;

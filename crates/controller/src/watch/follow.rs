@@ -117,12 +117,22 @@ fn failure_event(error: &watcher::Error, nothing_known: bool) -> WatchEventKind 
             WatchEventKind::Failed(KIND_MISSING.to_owned())
         };
     }
-    let Some(status) = api_status(error) else { return WatchEventKind::Failed(error.to_string()) };
+    let Some(status) = api_status(error) else { return WatchEventKind::Failed(with_innermost_cause(error)) };
     // Without the noise of nested types.
     let message = format!("{} ({})", status.message, status.code);
     match ApiErrorKind::of(status) {
         ApiErrorKind::Forbidden => WatchEventKind::Forbidden(message),
         _ => WatchEventKind::Failed(message),
+    }
+}
+
+/// Returns the text of an error and of its innermost cause: why a connection fails is far inside.
+fn with_innermost_cause(error: &watcher::Error) -> String {
+    let text = error.to_string();
+    let causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
+    match causes.last().map(ToString::to_string) {
+        Some(cause) if !text.contains(&cause) => format!("{text}: {cause}"),
+        _ => text,
     }
 }
 

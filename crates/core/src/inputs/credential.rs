@@ -1,13 +1,15 @@
 //! The certificate, key and CA of a relationship, read from a Secret and validated.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
+use rustls::SignatureAlgorithm;
 use rustls::crypto::ring::sign::any_supported_type;
-use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::pem::{self, PemObject};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
 use thiserror::Error;
 use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
@@ -104,31 +106,43 @@ pub enum CredentialProblem {
     NoCa,
     /// The value is not PEM, or has no block of the expected type.
     #[error("data.{0} cannot be read as PEM: {1}")]
-    Pem(&'static str, String),
+    Pem(&'static str, &'static str),
     /// A PEM block is not an X.509 certificate.
-    #[error("data.{0} contains something other than an X.509 certificate: {1}")]
-    NotCertificate(&'static str, String),
+    #[error(
+        "data.{0} contains a CERTIFICATE block that is not an X.509 certificate (export it again as PEM)"
+    )]
+    NotCertificate(&'static str),
     /// The private key cannot be used.
-    #[error("data.tls.key is not a usable private key: {0} (use an unencrypted ECDSA, Ed25519 or RSA key)")]
-    BadKey(String),
+    #[error(
+        "data.tls.key is not a usable private key: it {0} (use an unencrypted ECDSA P-256, ECDSA P-384, or RSA key of 2048 to 8192 bits)"
+    )]
+    BadKey(&'static str),
     /// The private key belongs to another certificate.
     #[error("data.tls.key does not belong to the certificate in data.tls.crt (issue the pair again)")]
     KeyMismatch,
+    /// The private key belongs to a certificate of the chain, but not to the first one.
+    #[error(
+        "data.tls.crt has its certificates in the wrong order: data.tls.key belongs to certificate {0} in it (put this mesh's certificate first, then the CA that issued it, and so on)"
+    )]
+    WrongOrder(usize),
     /// The certificate has no subjectAltName.
     #[error(
         "the certificate in data.tls.crt has no subjectAltName (peers are identified by its DNS names or URIs, never by the common name)"
     )]
     NoName,
-    /// The chain does not end in the CA, or does not allow both server and client authentication.
+    /// The subjectAltName of the certificate has neither a DNS name nor a URI.
     #[error(
-        "the certificate in data.tls.crt was not issued by the CA in data.ca.crt, or is not valid for both TLS servers and TLS clients: {0}"
+        "the certificate in data.tls.crt has only IP addresses or mail addresses as its subjectAltName (peers are identified by DNS names or URIs: issue it with one)"
     )]
-    Chain(String),
+    NoUsableName,
+    /// The chain does not end in the CA, or does not allow both server and client authentication.
+    #[error("the certificate in data.tls.crt {0}")]
+    Chain(Cow<'static, str>),
     /// A PEM block is not an X.509 CRL.
     #[error(
-        "data.ca.crl contains something other than an X.509 CRL: {0} (export it again as PEM, or remove it)"
+        "data.ca.crl contains something other than X.509 CRLs in PEM (export it again as PEM, or remove it)"
     )]
-    NotCrl(String),
+    NotCrl,
     /// A CRL belongs to no CA of the Secret, so it would revoke nothing.
     #[error(
         "data.ca.crl has a CRL of a CA that is neither in data.ca.crt nor in data.tls.crt (it would revoke nothing; remove it, or add its CA)"
@@ -145,11 +159,11 @@ impl CredentialProblem {
     /// Returns the field of the Secret that the problem is about.
     pub fn field(&self) -> String {
         match self {
-            Self::Missing(key) | Self::Pem(key, _) | Self::NotCertificate(key, _) => format!("data.{key}"),
+            Self::Missing(key) | Self::Pem(key, _) | Self::NotCertificate(key) => format!("data.{key}"),
             Self::NoCa => "data.ca.crt".into(),
             Self::BadKey(_) | Self::KeyMismatch => "data.tls.key".into(),
-            Self::NoName | Self::Chain(_) => "data.tls.crt".into(),
-            Self::NotCrl(_) | Self::ForeignCrl | Self::CrlSignature => "data.ca.crl".into(),
+            Self::NoName | Self::NoUsableName | Self::WrongOrder(_) | Self::Chain(_) => "data.tls.crt".into(),
+            Self::NotCrl | Self::ForeignCrl | Self::CrlSignature => "data.ca.crl".into(),
         }
     }
 }
@@ -235,9 +249,10 @@ impl Credential {
         // The validity is set before the checks that may fail, and the chain is verified at a fixed time. So an
         // expired certificate is no problem here: `validity_problem` reports it, and again as time passes.
         self.limit_to_root_expiry(&roots)?;
-        check_private_key(&chain[0], private_key)?;
+        check_private_key(&chain, private_key)?;
         if self.names.is_empty() {
-            return Err(CredentialProblem::NoName);
+            let has_names = leaf.subject_alternative_name().ok().flatten().is_some();
+            return Err(if has_names { CredentialProblem::NoUsableName } else { CredentialProblem::NoName });
         }
         verify_chain(&chain, &roots, leaf.validity().not_before.timestamp())?;
         // A CRL may be issued by an intermediate CA in the chain, too. The leaf is no CA.
@@ -312,11 +327,31 @@ fn parse_certificates(
     pem: &[u8],
 ) -> Result<Vec<CertificateDer<'static>>, CredentialProblem> {
     let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
-    let certificates = read.map_err(|error| CredentialProblem::Pem(key, error.to_string()))?;
+    let certificates = read.map_err(|error| CredentialProblem::Pem(key, pem_problem(&error)))?;
     if certificates.is_empty() {
-        return Err(CredentialProblem::Pem(key, "it holds no CERTIFICATE block".into()));
+        let words = if contains_text(pem, "PRIVATE KEY-----") {
+            "it holds a private key and no CERTIFICATE block (are the certificate and the key swapped?)"
+        } else {
+            "it holds no CERTIFICATE block (-----BEGIN CERTIFICATE-----)"
+        };
+        return Err(CredentialProblem::Pem(key, words));
     }
     Ok(certificates)
+}
+
+/// Describes damaged PEM. The texts of the library are not for users.
+pub(super) fn pem_problem(error: &pem::Error) -> &'static str {
+    match error {
+        pem::Error::MissingSectionEnd { .. } => {
+            "a block has no END line (the text is cut off; export it again)"
+        }
+        pem::Error::IllegalSectionStart { .. } => "a BEGIN line is incomplete (export it again)",
+        _ => "the base64 text of a block is damaged (export it again)",
+    }
+}
+
+fn contains_text(bytes: &[u8], text: &str) -> bool {
+    bytes.windows(text.len()).any(|window| window == text.as_bytes())
 }
 
 fn parse_x509<'a>(
@@ -325,7 +360,7 @@ fn parse_x509<'a>(
 ) -> Result<X509Certificate<'a>, CredentialProblem> {
     X509Certificate::from_der(der)
         .map(|(_, certificate)| certificate)
-        .map_err(|error| CredentialProblem::NotCertificate(key, error.to_string()))
+        .map_err(|_| CredentialProblem::NotCertificate(key))
 }
 
 fn subject_alt_names(leaf: &X509Certificate<'_>) -> Vec<String> {
@@ -339,17 +374,42 @@ fn subject_alt_names(leaf: &X509Certificate<'_>) -> Vec<String> {
         .collect()
 }
 
-fn check_private_key(leaf: &CertificateDer<'_>, pem: &[u8]) -> Result<(), CredentialProblem> {
-    let key = PrivateKeyDer::from_pem_slice(pem)
-        .map_err(|_| CredentialProblem::Pem(PRIVATE_KEY, "it holds no private key".into()))?;
-    let key = any_supported_type(&key).map_err(|error| CredentialProblem::BadKey(error.to_string()))?;
-    let certificate = EndEntityCert::try_from(leaf)
-        .map_err(|error| CredentialProblem::NotCertificate(CERTIFICATE, error.to_string()))?;
-    // A key whose public half is not available cannot be proven to match, so it counts as a mismatch.
-    match key.public_key() {
-        Some(public) if public == certificate.subject_public_key_info() => Ok(()),
-        _ => Err(CredentialProblem::KeyMismatch),
+fn check_private_key(chain: &[CertificateDer<'_>], pem: &[u8]) -> Result<(), CredentialProblem> {
+    let key = PrivateKeyDer::from_pem_slice(pem).map_err(|error| key_problem(pem, &error))?;
+    let key = any_supported_type(&key).map_err(|_| CredentialProblem::BadKey("has another type or size"))?;
+    // Envoy accepts RSA and ECDSA certificates only, and rejects the whole configuration of a gateway otherwise.
+    if key.algorithm() == SignatureAlgorithm::ED25519 {
+        return Err(CredentialProblem::BadKey("is an Ed25519 key, which Envoy does not support"));
     }
+    // A key whose public half is not available cannot be proven to match, so it counts as a mismatch.
+    let public = key.public_key().ok_or(CredentialProblem::KeyMismatch)?;
+    let belongs_to = |certificate: &CertificateDer<'_>| {
+        EndEntityCert::try_from(certificate)
+            .map(|certificate| public == certificate.subject_public_key_info())
+            .map_err(|_| CredentialProblem::NotCertificate(CERTIFICATE))
+    };
+    if belongs_to(&chain[0])? {
+        return Ok(());
+    }
+    let later = chain[1..].iter().position(|certificate| belongs_to(certificate) == Ok(true));
+    Err(later.map_or(CredentialProblem::KeyMismatch, |index| CredentialProblem::WrongOrder(index + 2)))
+}
+
+/// Describes why no private key could be read. The key itself is never quoted.
+fn key_problem(pem: &[u8], error: &pem::Error) -> CredentialProblem {
+    if contains_text(pem, "ENCRYPTED") {
+        return CredentialProblem::BadKey("is encrypted with a passphrase");
+    }
+    let words = match error {
+        pem::Error::NoItemsFound if contains_text(pem, "-----BEGIN CERTIFICATE-----") => {
+            "it holds a certificate and no private key (are the certificate and the key swapped?)"
+        }
+        pem::Error::NoItemsFound => {
+            "it holds no PRIVATE KEY block (-----BEGIN PRIVATE KEY-----, EC PRIVATE KEY or RSA PRIVATE KEY)"
+        }
+        error => pem_problem(error),
+    };
+    CredentialProblem::Pem(PRIVATE_KEY, words)
 }
 
 /// Verifies the chain at the start of the leaf's validity: whether the certificate is valid now is checked
@@ -359,16 +419,33 @@ fn verify_chain(
     roots: &[CertificateDer<'_>],
     at: i64,
 ) -> Result<(), CredentialProblem> {
-    let failed = |error: webpki::Error| CredentialProblem::Chain(error.to_string());
     let anchors: Result<Vec<_>, _> = roots.iter().map(|root| anchor_from_trusted_cert(root)).collect();
-    let anchors = anchors.map_err(failed)?;
-    let leaf = EndEntityCert::try_from(&chain[0]).map_err(failed)?;
+    let anchors = anchors.map_err(|_| CredentialProblem::NotCertificate(CA))?;
+    let leaf =
+        EndEntityCert::try_from(&chain[0]).map_err(|_| CredentialProblem::NotCertificate(CERTIFICATE))?;
     // Times before 1970 cannot be expressed. The extra second keeps a margin to `notBefore`.
     let at = UnixTime::since_unix_epoch(std::time::Duration::from_secs(at.max(0).unsigned_abs() + 1));
     // A gateway is a server to its peers' gateways, and a client of them, with the same certificate.
-    for usage in [KeyUsage::server_auth(), KeyUsage::client_auth()] {
+    for (usage, peers) in [(KeyUsage::server_auth(), "servers"), (KeyUsage::client_auth(), "clients")] {
         leaf.verify_for_usage(webpki::ALL_VERIFICATION_ALGS, &anchors, &chain[1..], at, usage, None, None)
-            .map_err(failed)?;
+            .map_err(|error| CredentialProblem::Chain(chain_problem(&error, peers)))?;
     }
     Ok(())
+}
+
+/// Describes why a chain is refused. The texts of the library are not for users.
+fn chain_problem(error: &webpki::Error, peers: &str) -> Cow<'static, str> {
+    match error {
+        webpki::Error::UnknownIssuer => "was not issued by a CA in data.ca.crt (put the CA that issued it into ca.crt, and intermediate CAs into tls.crt, after the certificate)".into(),
+        webpki::Error::CaUsedAsEndEntity => "is the certificate of a CA (put this mesh's own certificate first)".into(),
+        webpki::Error::RequiredEkuNotFoundContext(_) => format!("is not valid for TLS {peers} (a gateway is both: issue it with the extended key usages serverAuth and clientAuth)").into(),
+        webpki::Error::EndEntityUsedAsCa => "was issued by a certificate that is not a CA (issue it with the CA itself)".into(),
+        webpki::Error::InvalidSignatureForPublicKey => "carries a signature that is not of the CA in data.ca.crt, although the names are equal (the CA was made again: issue the certificate again)".into(),
+        // The variants are plain names, some with details in Rust's notation, which stay out.
+        other => {
+            let name = format!("{other:?}");
+            let name = name.split(|c: char| !c.is_ascii_alphanumeric()).next().unwrap_or_default();
+            format!("does not pass the verification of its chain: {name} (issue it again)").into()
+        }
+    }
 }

@@ -11,6 +11,7 @@ use webpki::BorrowedCertRevocationList;
 use x509_parser::prelude::{CertificateRevocationList, FromDer, X509Certificate};
 
 use super::CredentialProblem;
+use super::credential::pem_problem;
 
 const CRL: &str = "ca.crl";
 
@@ -33,9 +34,9 @@ pub(super) fn check_crls<'a>(
     issuers: impl Iterator<Item = &'a CertificateDer<'static>>,
 ) -> Result<Revocation, CredentialProblem> {
     let read: Result<Vec<_>, _> = CertificateRevocationListDer::pem_slice_iter(pem).collect();
-    let lists = read.map_err(|error| CredentialProblem::Pem(CRL, error.to_string()))?;
+    let lists = read.map_err(|error| CredentialProblem::Pem(CRL, pem_problem(&error)))?;
     if lists.is_empty() {
-        return Err(CredentialProblem::Pem(CRL, "it holds no X509 CRL block".into()));
+        return Err(CredentialProblem::Pem(CRL, "it holds no X509 CRL block"));
     }
     // The caller has parsed the roots. An intermediate certificate that cannot be parsed cannot have a list either.
     let issuers: Vec<_> =
@@ -57,10 +58,8 @@ fn check_crl(
     issuers: &[X509Certificate<'_>],
 ) -> Result<(usize, Option<Timestamp>), CredentialProblem> {
     // Discovery uses this parser. A list that only the other one accepts would break discovery later.
-    BorrowedCertRevocationList::from_der(der)
-        .map_err(|error| CredentialProblem::NotCrl(error.to_string()))?;
-    let (_, list) = CertificateRevocationList::from_der(der)
-        .map_err(|error| CredentialProblem::NotCrl(error.to_string()))?;
+    BorrowedCertRevocationList::from_der(der).map_err(|_| CredentialProblem::NotCrl)?;
+    let (_, list) = CertificateRevocationList::from_der(der).map_err(|_| CredentialProblem::NotCrl)?;
     let is_named = |issuer: &X509Certificate<'_>| issuer.subject().as_raw() == list.issuer().as_raw();
     if !issuers.iter().any(is_named) {
         return Err(CredentialProblem::ForeignCrl);

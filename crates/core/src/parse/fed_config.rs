@@ -19,6 +19,8 @@ use crate::policy;
 use crate::ports::INTER_MESH_PORT;
 use crate::text::{MAX_TEXT_CHARS, escape_text, quote_value};
 
+/// Entry of `spec.allowed_namespaces` that allows all namespaces.
+const ALL_NAMESPACES: &str = "*";
 const DEFAULT_REPLICAS: i32 = 2;
 const DEFAULT_MAX_IMPORTS: usize = 500;
 const DEFAULT_EXPIRE_AFTER: Duration = Duration::from_mins(10);
@@ -40,8 +42,8 @@ pub struct FedConfig {
     pub egress: Option<GatewaySettings>,
     /// Settings of the ingress gateway; `None` if this mesh does not use one.
     pub ingress: Option<GatewaySettings>,
-    /// The only namespaces that may use this relationship; `None` for all namespaces.
-    pub allowed_namespaces: Option<BTreeSet<String>>,
+    /// The namespaces that may use this relationship.
+    pub allowed_namespaces: AllowedNamespaces,
     /// Server names outside of `emcee.internal` that bindings may request: exact names, and `*.` with a
     /// domain.
     pub allowed_server_names: Vec<String>,
@@ -57,6 +59,17 @@ pub struct FedConfig {
     pub replicas: i32,
     /// Service type of a created ingress gateway.
     pub ingress_service_type: ServiceType,
+}
+
+/// Namespaces whose resources may use a relationship (`spec.allowed_namespaces`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AllowedNamespaces {
+    /// Not given: all namespaces, with a warning.
+    Unset,
+    /// All namespaces, as the user states with `*`.
+    All,
+    /// The listed namespaces only.
+    Listed(BTreeSet<String>),
 }
 
 /// Settings of one gateway.
@@ -114,7 +127,10 @@ impl FedConfig {
 
     /// Whether resources of `namespace` may use this relationship.
     pub fn allows_namespace(&self, namespace: &str) -> bool {
-        self.allowed_namespaces.as_ref().is_none_or(|allowed| allowed.contains(namespace))
+        match &self.allowed_namespaces {
+            AllowedNamespaces::Unset | AllowedNamespaces::All => true,
+            AllowedNamespaces::Listed(allowed) => allowed.contains(namespace),
+        }
     }
 }
 
@@ -266,21 +282,26 @@ fn check_gateway_use(
     }
 }
 
-fn parse_allowed_namespaces(
-    checker: &mut FieldChecker,
-    names: Option<&[String]>,
-) -> Option<BTreeSet<String>> {
-    let names = names?;
+fn parse_allowed_namespaces(checker: &mut FieldChecker, names: Option<&[String]>) -> AllowedNamespaces {
+    let Some(names) = names else { return AllowedNamespaces::Unset };
     if names.is_empty() {
         checker.refuse(
             "spec.allowed_namespaces",
-            "is empty (leave it out to allow all namespaces, or name some)",
+            "is empty (name some namespaces, or set [\"*\"] to allow all)",
         );
     }
-    for (index, name) in names.iter().enumerate() {
-        checker.check_label(&format!("spec.allowed_namespaces[{index}]"), name);
+    if names == [ALL_NAMESPACES] {
+        return AllowedNamespaces::All;
     }
-    Some(names.iter().cloned().collect())
+    for (index, name) in names.iter().enumerate() {
+        let field = format!("spec.allowed_namespaces[{index}]");
+        if name == ALL_NAMESPACES {
+            checker.refuse(field, "\"*\" allows all namespaces (leave out the others, or \"*\")");
+        } else {
+            checker.check_label(&field, name);
+        }
+    }
+    AllowedNamespaces::Listed(names.iter().cloned().collect())
 }
 
 fn parse_allowed_server_names(checker: &mut FieldChecker, patterns: &[String]) -> Vec<String> {

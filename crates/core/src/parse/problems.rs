@@ -79,8 +79,31 @@ impl ProblemList {
 /// are not compared.
 fn closest_name<'a>(known: impl Iterator<Item = &'a str>, field: &str) -> Option<&'a str> {
     const LONGEST: usize = 64;
-    let distance = |name: &'a str| (strsim::damerau_levenshtein(name, field), name);
+    // `useIngressGateway` is closer to `use_egress_gateway` than to `use_ingress_gateway`, unless notation is ignored.
+    let plain = |name: &str| name.replace(['_', '-'], "").to_ascii_lowercase();
+    let wanted = plain(field);
+    let distance = |name: &'a str| (strsim::damerau_levenshtein(&plain(name), &wanted), name);
     let nearest = known.filter(|_| field.len() <= LONGEST).map(distance).min();
     // Allow one edit, and one more for every four characters of the name.
     nearest.filter(|(distance, name)| *distance <= 1 + name.len() / 4).map(|(_, name)| name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::closest_name;
+
+    #[test]
+    fn case_and_underscores_do_not_count() {
+        let known = ["use_egress_gateway", "use_ingress_gateway", "tls_context_selector"];
+        for (written, meant) in [
+            ("useIngressGateway", Some("use_ingress_gateway")),
+            ("useEgressGateway", Some("use_egress_gateway")),
+            ("use-ingress-gateway", Some("use_ingress_gateway")),
+            ("UseIngresGateway", Some("use_ingress_gateway")),
+            ("tlsContextSelector", Some("tls_context_selector")),
+            ("replicas", None),
+        ] {
+            assert_eq!(closest_name(known.into_iter(), written), meant, "{written}");
+        }
+    }
 }

@@ -50,9 +50,10 @@ pub(crate) fn resolve(
     let further = service.ports.iter().skip(1).map(|port| {
         let part = port_suffix(port);
         let alias = format!("{peers_know}-{part}");
-        (format!("{service_name}-auto-exposed-{part}"), port, Some(alias))
+        (names::shorten_to_label(&format!("{service_name}-auto-exposed-{part}")), port, Some(alias))
     });
-    let first = (format!("{service_name}-auto-exposed"), &service.ports[0], alias.clone());
+    let first_name = names::shorten_to_label(&format!("{service_name}-auto-exposed"));
+    let first = (first_name, &service.ports[0], alias.clone());
     let of = |(name, port, alias): (String, &ServicePort, Option<String>)| AutoExposition {
         name,
         port: port.number,

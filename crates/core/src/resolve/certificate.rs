@@ -101,6 +101,7 @@ pub(super) fn certificate_warnings(
     match certificate {
         RelationshipCertificate::Valid(credential) => revocation_warnings(credential, view.now())
             .chain(wildcard_warning(config, credential))
+            .chain(peer_certificate_warning(config, credential))
             .chain(expiry_warning(credential, view.now()))
             .collect(),
         RelationshipCertificate::Assumed => {
@@ -171,6 +172,21 @@ fn wildcard_warning(config: &FedConfig, credential: &Credential) -> Option<Resou
         wildcards.join(", ")
     );
     Some(ResourceProblem::at_field(Reason::WildcardName, "spec.tls_context_selector", message))
+}
+
+/// Returns a warning for a certificate with the name of a peer: the Secrets of two meshes may be swapped, or this
+/// mesh is among its own peers.
+fn peer_certificate_warning(config: &FedConfig, credential: &Credential) -> Option<ResourceProblem> {
+    let (index, name) = config.peers.iter().enumerate().find_map(|(index, peer)| {
+        let name = peer.subject_alt_names.iter().find(|name| credential.names.contains(name))?;
+        Some((index, name))
+    })?;
+    let message = format!(
+        "{name:?} is a name of peer {}, and also of this mesh's own certificate, in Secret {} (is that the Secret of the peer? else list the names in the peer's certificate)",
+        config.peers[index].name, credential.key
+    );
+    let field = format!("spec.peers[{index}].subject_alt_names");
+    Some(ResourceProblem::at_field(Reason::PeerCertificate, field, message))
 }
 
 /// Returns why the gateway pods of a namespace would trust another CA than that of their credential.

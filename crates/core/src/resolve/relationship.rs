@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use emcee_api::Reason;
+use emcee_api::{ImportMode, Reason};
 
 use super::certificate::{self, RelationshipCertificate};
 use super::discovery_route::{self, DiscoveryService};
@@ -14,7 +14,7 @@ use crate::endpoint::Endpoint;
 use crate::inputs::InputCoverage;
 use crate::key::ObjectKey;
 use crate::mode::{GatewaySide, Mode};
-use crate::parse::{FedConfig, PeerSettings};
+use crate::parse::{AllowedNamespaces, FedConfig, PeerSettings};
 use crate::plan::{ObjectOwner, OwnerKind};
 use crate::problem::ResourceProblem;
 use crate::resolve::InputView;
@@ -229,6 +229,15 @@ fn trust_warnings(config: &FedConfig, certificate: &RelationshipCertificate) -> 
             "none are listed: every certificate of the relationship's CA is accepted, and discovery is off (list the peers with their subject_alt_names)",
         ));
     }
+    warnings.extend(any_namespace_warning(config));
+    warnings.extend(network_warnings(config));
+    if config.discovery.import == ImportMode::Automatic && config.discovery.namespaces.is_empty() {
+        warnings.push(ResourceProblem::at_field(
+            Reason::NoImportNamespace,
+            "spec.discovery.namespaces",
+            "is empty, so import: Automatic imports nothing (list the namespaces to import services into)",
+        ));
+    }
     if config.mode == Mode::Flat {
         warnings.push(ResourceProblem::new(
             Reason::NotConfined,
@@ -236,6 +245,38 @@ fn trust_warnings(config: &FedConfig, certificate: &RelationshipCertificate) -> 
         ));
     }
     warnings
+}
+
+/// Warns about networks of peers that limit nothing, and about bits that are ignored.
+fn network_warnings(config: &FedConfig) -> Vec<ResourceProblem> {
+    let mut warnings = Vec::new();
+    for (index, peer) in config.peers.iter().enumerate() {
+        for (at, network) in peer.networks.iter().enumerate() {
+            let field = format!("spec.peers[{index}].networks[{at}]");
+            if network.prefix_len() == 0 {
+                let message = format!(
+                    "{network} contains every address, also those of this cluster (list the networks of the peer)"
+                );
+                warnings.push(ResourceProblem::at_field(Reason::AnyNetwork, field, message));
+            } else if network.addr() != network.network() {
+                let message =
+                    format!("{network} means {}: the bits behind the prefix are ignored", network.trunc());
+                warnings.push(ResourceProblem::at_field(Reason::FieldIgnored, field, message));
+            }
+        }
+    }
+    warnings
+}
+
+/// Warns if users of every namespace may use the relationship, and the MeshFedConfig does not say so.
+fn any_namespace_warning(config: &FedConfig) -> Option<ResourceProblem> {
+    (config.allowed_namespaces == AllowedNamespaces::Unset).then(|| {
+        ResourceProblem::at_field(
+            Reason::AnyNamespace,
+            "spec.allowed_namespaces",
+            "is not set: users of every namespace may expose services to the peers, and bind theirs (list the namespaces, or set [\"*\"] if this is intended)",
+        )
+    })
 }
 
 /// Warns if this cluster's own networks are unknown. If nodes are visible, Emcee watches all namespaces, so

@@ -221,7 +221,11 @@ fn exposed_port<'s>(
 ) -> Result<&'s ServicePort, ResourceProblem> {
     service.find_port(exposition.port).ok_or_else(|| {
         let ports: Vec<_> = service.ports.iter().map(|port| port.number.to_string()).collect();
-        let has = if ports.is_empty() { "none".to_owned() } else { ports.join(", ") };
+        let has = if ports.is_empty() {
+            "none: only TCP ports can be exposed".to_owned()
+        } else {
+            ports.join(", ")
+        };
         let message = format!("Service {} has no TCP port {} (it has {has})", service.key, exposition.port);
         ResourceProblem::at_field(Reason::PortNotFound, "spec.port", message)
     })

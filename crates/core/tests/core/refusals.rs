@@ -107,7 +107,7 @@ fn invalid_bindings_are_refused() {
         {"/spec/endpoints": ["9.1.2.3"]} => [r#"spec.endpoints[0]: "9.1.2.3" has no port (host:port, such as 203.0.113.7:15443)"#];
         {"/spec/endpoints": ["a.example:0"]} => [r#"spec.endpoints[0]: "a.example:0": "0" is not a port (1 to 65535)"#];
         {"/spec/endpoints": ["2001:db8::7:443"]} => [r#"spec.endpoints[0]: "2001:db8::7:443": an IPv6 address needs brackets ([2001:db8::7]:15443)"#];
-        {"/spec/endpoints": ["1.2.3.999:1"]} => [r#"spec.endpoints[0]: "1.2.3.999:1": "1.2.3.999" is neither an IP address nor a DNS name"#];
+        {"/spec/endpoints": ["1.2.3.999:1"]} => [r#"spec.endpoints[0]: "1.2.3.999:1": "1.2.3.999" is neither an IP address nor a DNS name (four numbers of 0 to 255 without leading zeros, or labels of a-z, 0-9 and `-`)"#];
         {"/spec/endpoints": ["0.0.0.0:1"]} => [r#"spec.endpoints[0]: "0.0.0.0:1": nothing can be reached at an unspecified or multicast address"#];
         {"/spec/endpoints": ["[2001:db8::7]:443", "[2001:DB8:0::7]:443"]} => ["spec.endpoints[1]: [2001:db8::7]:443 is listed twice"];
         {"/spec/endpoints": ["A.example:1", "a.example:1"]} => ["spec.endpoints[1]: a.example:1 is listed twice"];
@@ -144,7 +144,7 @@ fn invalid_relationships_are_refused() {
         {"/spec/relationship": "binding"} => ["spec.relationship: `binding` is reserved (set spec.relationship to another name, alike in all meshes)"];
         {"/spec/relationship": "a.b"} => [format!(r#"spec.relationship: "a.b" is not a valid name {LABEL_RULE}"#)];
         {"/spec/relationship": null, "/metadata/name": "a.b"} => [r#"metadata.name: "a.b" cannot be the relationship's name (set spec.relationship to a DNS label)"#];
-        {"/spec/allowed_namespaces": []} => ["spec.allowed_namespaces: is empty (leave it out to allow all namespaces, or name some)"];
+        {"/spec/allowed_namespaces": []} => [r#"spec.allowed_namespaces: is empty (name some namespaces, or set ["*"] to allow all)"#];
         {"/spec/gateway_replicas": 0} => ["spec.gateway_replicas: 0 is not a number of replicas (1 to 100)"];
         {"/spec/egress_gateway_port": 70000} => ["spec.egress_gateway_port: 70000 is not a port (1 to 65535)"];
         {"/spec/discovery/expire_after": "soon"} => [r#"spec.discovery.expire_after: "soon" is not a duration (such as 90s, 10m or 1h)"#];

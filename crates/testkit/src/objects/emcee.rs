@@ -57,6 +57,7 @@ fn complete_config(mode: &str, relationship: &str) -> MeshFedConfig {
     mesh_fed_config(relationship, relationship)
         .mode(mode)
         .tls_context_selector([("relationship", relationship)])
+        .allowed_namespaces(["*"])
 }
 
 impl MeshFedConfig {

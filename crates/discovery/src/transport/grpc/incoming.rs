@@ -55,8 +55,13 @@ pub enum ReceiveError {
     #[error("the peer ended the stream: {}", describe_status(.0))]
     Status(GrpcStatus),
     /// The connection failed. Contains the error with its causes.
-    #[error("the connection was lost: {0}")]
+    #[error("the connection was lost: {}", without_web_page(.0))]
     Lost(String),
+}
+
+/// Removes the address of a page about the library: rustls ends the text about a connection without an end with one.
+fn without_web_page(text: &str) -> &str {
+    text.split(": https://").next().unwrap_or(text)
 }
 
 /// Code and message of a status. The message comes from the other side, so it is escaped and cut to 500 characters.
