@@ -50,6 +50,8 @@ pub struct Installation {
     pub root_namespace: String,
     /// Service and Pod ranges of the cluster.
     pub cluster_networks: Vec<IpNet>,
+    /// Whether the rules of `emcee-user` are added to Kubernetes' roles `edit` and `admin`.
+    pub aggregate_user_role: bool,
     /// Whether the API server asks Emcee to validate resources.
     pub webhook: bool,
     /// Whether discovery is on: meshes announce exposed services to each other.
@@ -89,7 +91,7 @@ impl Installation {
 impl InstallPart {
     fn render_objects(self, form: &Renderer<'_>) -> Vec<Value> {
         match self {
-            Self::Rbac => rbac::objects(form).into_iter().chain(user_roles::objects()).collect(),
+            Self::Rbac => rbac::objects(form).into_iter().chain(user_roles::objects(form)).collect(),
             Self::Deployment => deployment::objects(form),
             Self::Webhook => form.only_if(RenderCondition::Webhook, webhook::objects(form)),
         }

@@ -180,6 +180,24 @@ fn with_watched_namespaces_nothing_is_granted_elsewhere() {
     assert_eq!(places, ["bank", "blue", "emcee-system", "istio-system", "shop"]);
 }
 
+/// Whoever may deploy in some namespace may expose its Services to another company only if the operator says so.
+#[test]
+fn the_role_of_teams_is_part_of_edit_only_on_request() {
+    let is_aggregated = |objects: &[Value]| {
+        objects.iter().any(|object| {
+            object["metadata"]["labels"]["rbac.authorization.k8s.io/aggregate-to-edit"] == "true"
+        })
+    };
+    assert!(!is_aggregated(&print_manifests(&["all"])));
+    let objects = print_manifests(&["rbac", "--aggregate-user-role", "on"]);
+    assert!(is_aggregated(&objects));
+    let rules = |name: &str| {
+        let role = objects.iter().find(|object| object["metadata"]["name"] == name).expect("a role");
+        role["rules"].clone()
+    };
+    assert_eq!(rules("emcee-user"), rules("emcee-user-aggregated"));
+}
+
 #[test]
 fn teams_cannot_write_relationships() {
     let objects = print_manifests(&["rbac"]);

@@ -66,6 +66,11 @@ pub(super) struct ManifestsArgs {
     #[arg(long, value_name = "CIDR,…", value_delimiter = ',')]
     cluster_networks: Vec<IpNet>,
 
+    /// Whether every user with Kubernetes' role edit or admin in a namespace may also expose its Services and bind
+    /// services of peers. With off, the administrator binds the ClusterRole emcee-user
+    #[arg(long, value_name = "SWITCH", value_enum, default_value_t = Switch::Off)]
+    aggregate_user_role: Switch,
+
     /// Whether the API server lets Emcee validate resources before it accepts them. While Emcee is unavailable, it
     /// accepts all
     #[arg(long, value_name = "SWITCH", value_enum, default_value_t = Switch::On)]
@@ -85,7 +90,7 @@ pub(super) struct ManifestsArgs {
 }
 
 /// Flags that are values of the chart, and therefore conflict with `--output`.
-const INSTALLATION_FLAGS: [&str; 12] = [
+const INSTALLATION_FLAGS: [&str; 13] = [
     "namespace",
     "image",
     "replicas",
@@ -95,6 +100,7 @@ const INSTALLATION_FLAGS: [&str; 12] = [
     "fed_namespaces",
     "gateway_namespaces",
     "cluster_networks",
+    "aggregate_user_role",
     "webhook",
     "discovery",
     "discovery_service_type",
@@ -215,6 +221,7 @@ impl ManifestsArgs {
             gateway_namespaces: self.gateway_namespaces.clone(),
             root_namespace: self.root_namespace.clone(),
             cluster_networks: self.cluster_networks.clone(),
+            aggregate_user_role: self.aggregate_user_role == Switch::On,
             webhook: self.webhook == Switch::On,
             discovery: self.discovery == Switch::On,
             discovery_service_type: self.discovery_service_type.as_str().to_owned(),

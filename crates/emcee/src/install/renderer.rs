@@ -39,6 +39,8 @@ pub(super) enum RenderCondition {
     Revision,
     /// The cluster's networks are set.
     Networks,
+    /// The rules of `emcee-user` are added to Kubernetes' roles.
+    AggregateUserRole,
     /// The admission webhook is on.
     Webhook,
     /// Discovery is on.
@@ -147,6 +149,7 @@ impl Renderer<'_> {
                     RenderCondition::NotEmpty(list) => values_expression(list).to_owned(),
                     RenderCondition::Revision => "$.Values.revision".to_owned(),
                     RenderCondition::Networks => "$.Values.clusterNetworks".to_owned(),
+                    RenderCondition::AggregateUserRole => "$.Values.aggregateUserRole".to_owned(),
                     RenderCondition::Webhook => "$.Values.webhook.enabled".to_owned(),
                     RenderCondition::Discovery => "$.Values.discovery.enabled".to_owned(),
                 };
@@ -197,6 +200,7 @@ impl Installation {
             RenderCondition::NotEmpty(list) => !self.namespaces_in(list).is_empty(),
             RenderCondition::Revision => self.revision.is_some(),
             RenderCondition::Networks => !self.cluster_networks.is_empty(),
+            RenderCondition::AggregateUserRole => self.aggregate_user_role,
             RenderCondition::Webhook => self.webhook,
             RenderCondition::Discovery => self.discovery,
         }

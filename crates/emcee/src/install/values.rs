@@ -102,6 +102,13 @@ fn scope_values() -> Vec<ChartValue> {
 fn feature_values() -> Vec<ChartValue> {
     vec![
         value_of(
+            "aggregateUserRole",
+            "Whether the rules of the ClusterRole emcee-user are added to Kubernetes' roles edit and admin. Then every user who \
+             may deploy in a namespace may also expose its Services to peers, if the MeshFedConfig allows the namespace.",
+            json!(false),
+            json!({"type": "boolean"}),
+        ),
+        value_of(
             "webhook",
             "Whether Emcee validates resources before the API server accepts them. If Emcee is unavailable, the API server \
              accepts all of them.",
