@@ -4,7 +4,7 @@
 //! The field names of the types are the JSON format of `/catalogue`.
 
 mod lazy_json;
-mod selection;
+pub(crate) mod selection;
 mod service_binding;
 
 use std::io::{self, Write};

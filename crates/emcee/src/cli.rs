@@ -11,6 +11,7 @@ mod command_test;
 pub(crate) mod common_args;
 mod crds;
 mod diff;
+mod explain;
 mod export;
 mod expose;
 mod help;
@@ -20,9 +21,12 @@ mod openapi;
 mod output_format;
 mod relationships;
 mod render;
+mod report_version;
 mod run;
+mod schemas;
 mod status;
 mod uninstall;
+mod usage_hint;
 mod validate;
 mod write_resources;
 
@@ -32,13 +36,14 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::certs::{self, CertsArgs};
+use crate::cluster::api_error;
 use crate::console::Console;
 #[cfg(feature = "demo")]
 use crate::demo::{self, DemoArgs};
 
 /// Master of ceremonies for Istio multi-mesh: expose services to other meshes, bind theirs.
 #[derive(Parser)]
-#[command(name = "emcee", version, propagate_version = true, max_term_width = 110)]
+#[command(name = "emcee", version = env!("EMCEE_VERSION"), propagate_version = true, max_term_width = 110)]
 pub struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -47,6 +52,7 @@ pub struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Validate(validate::ValidateArgs),
+    Explain(explain::ExplainArgs),
     Render(render::RenderArgs),
     Diff(diff::DiffArgs),
     // The largest by far.
@@ -62,6 +68,7 @@ enum Command {
     Import(import::ImportArgs),
     Uninstall(uninstall::UninstallArgs),
     Crds(crds::CrdsArgs),
+    Schemas(schemas::SchemasArgs),
     Manifests(manifests::ManifestsArgs),
     Certs(CertsArgs),
     Completions(help::CompletionsArgs),
@@ -81,7 +88,7 @@ pub enum ExitStatus {
 
 /// Parses the arguments of the process and runs the command. Wrong usage exits with code 2.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::try_parse().unwrap_or_else(|error| usage_hint::add_file_flag(error).exit());
     // Do not lock the streams: a controller logs from all its threads while the command runs.
     let (mut out, mut err) = (anstream::stdout(), anstream::stderr());
     let mut console = Console::new(&mut out, &mut err);
@@ -103,6 +110,7 @@ impl Cli {
     fn run(self, console: &mut Console<'_>) -> anyhow::Result<ExitStatus> {
         match self.command {
             Command::Validate(args) => validate::run(&args, console),
+            Command::Explain(args) => explain::run(&args, console),
             Command::Render(args) => render::run(&args, console),
             Command::Diff(args) => diff::run(&args, console),
             Command::Run(args) => run::run(&args, console),
@@ -121,6 +129,7 @@ impl Cli {
             Command::Import(args) => import::run(&args, console),
             Command::Uninstall(args) => uninstall::run(&args, console),
             Command::Crds(_) => crds::run(console),
+            Command::Schemas(args) => schemas::run(&args, console),
             Command::Manifests(args) => manifests::run(&args, console),
             Command::Certs(args) => {
                 certs::run(&args, console.data_writer())?;
@@ -135,7 +144,7 @@ impl Cli {
 /// Joins an error and its causes in one line. A cause that the text contains already is left out, as some libraries
 /// include the cause in their own message.
 fn join_causes(error: &anyhow::Error) -> String {
-    error.chain().map(ToString::to_string).fold(String::new(), |message, cause| {
+    error_texts(error).into_iter().fold(String::new(), |message, cause| {
         if message.is_empty() {
             cause
         } else if message.contains(&cause) {
@@ -144,6 +153,20 @@ fn join_causes(error: &anyhow::Error) -> String {
             format!("{message}: {cause}")
         }
     })
+}
+
+/// Returns the texts of an error and its causes. An error of the Kubernetes client ends the list: its causes are texts of
+/// libraries.
+fn error_texts(error: &anyhow::Error) -> Vec<String> {
+    let mut texts = Vec::new();
+    for cause in error.chain() {
+        if let Some(error) = cause.downcast_ref::<kube::Error>() {
+            texts.push(api_error::describe_kube_error(error));
+            break;
+        }
+        texts.push(cause.to_string());
+    }
+    texts
 }
 
 /// Returns whether the reader of the output has closed it, as in `emcee render … | head`. That is not an error.

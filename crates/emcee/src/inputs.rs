@@ -73,6 +73,7 @@ impl DocumentInputs {
 
     /// Reads one document. An object whose name Kubernetes would not accept is refused and contributes no change.
     fn add_document(&mut self, document: &ManifestDocument, cluster_domain: &str) {
+        self.refusals.extend(metadata_problem(document));
         // Only the changes that this document has added are checked.
         let before = self.changes.len();
         self.read_document(document, cluster_domain);
@@ -135,7 +136,7 @@ impl DocumentInputs {
             // Users write Namespaces next to their resources, so they are not reported as skipped.
             ("", "Namespace") => {}
             // Other products have a kind ServiceBinding as well: only a group similar to Emcee's is a mistake.
-            (group, "MeshFedConfig" | "ServiceExposition" | "ServiceBinding") if is_misspelt(group) => {
+            (group, kind) if is_own_kind(kind) && (kind != "ServiceBinding" || is_misspelt(group)) => {
                 let message = format!("{group:?} is not the group of {} ({API_VERSION})", document.kind);
                 self.refusals.push(document.problem_at(Some("apiVersion"), message));
             }
@@ -240,7 +241,7 @@ impl DocumentInputs {
                 // Never quote the content of a Secret: a private key may be in the wrong field.
                 let message = match document.kind.as_str() {
                     "Secret" => "cannot be read as this field of a Secret (data is a map to base64, stringData to text)".to_owned(),
-                    _ => error.inner().to_string(),
+                    _ => problem::describe_type_error(&error.inner().to_string()),
                 };
                 self.refusals.push(document.problem_at(field, message));
                 None
@@ -258,7 +259,50 @@ fn selects_credential(config: &FedConfig, credential: &Credential) -> bool {
 /// Whether an API group is probably a misspelling of Emcee's group.
 fn is_misspelt(group: &str) -> bool {
     // The distance takes quadratic time, so long groups are not compared.
-    group.len() < 64 && strsim::damerau_levenshtein(group, GROUP) <= 4
+    group.contains("emcee") || (group.len() < 64 && strsim::damerau_levenshtein(group, GROUP) <= 4)
+}
+
+/// Whether Emcee has a kind of this name.
+fn is_own_kind(kind: &str) -> bool {
+    matches!(kind, "MeshFedConfig" | "ServiceExposition" | "ServiceBinding")
+}
+
+/// Fields of `metadata`, of all versions of Kubernetes. The API server refuses others, unless kubectl is told not to
+/// validate.
+const METADATA_FIELDS: [&str; 17] = [
+    "annotations",
+    "clusterName",
+    "creationTimestamp",
+    "deletionGracePeriodSeconds",
+    "deletionTimestamp",
+    "finalizers",
+    "generateName",
+    "generation",
+    "initializers",
+    "labels",
+    "managedFields",
+    "name",
+    "namespace",
+    "ownerReferences",
+    "resourceVersion",
+    "selfLink",
+    "uid",
+];
+
+/// Returns a problem for a field of `metadata` that does not exist: the labels in `metadata.lables` would be lost.
+fn metadata_problem(document: &ManifestDocument) -> Option<FileProblem> {
+    let fields = document.value.get("metadata")?.as_object()?;
+    let unknown = fields.keys().find(|field| !METADATA_FIELDS.contains(&field.as_str()))?;
+    // Names of fields are short; a longer one is no typo.
+    let near = METADATA_FIELDS.iter().filter(|_| unknown.len() < 64).min_by_key(|known| {
+        strsim::damerau_levenshtein(&known.to_ascii_lowercase(), &unknown.to_ascii_lowercase())
+    })?;
+    let message = if strsim::damerau_levenshtein(near, unknown) <= 3 {
+        format!("unknown field (did you mean `{near}`?)")
+    } else {
+        "unknown field (name, namespace, labels, annotations and the fields that Kubernetes sets)".to_owned()
+    };
+    Some(document.problem_at(Some(&format!("metadata.{unknown}")), message))
 }
 
 /// Namespace and name of a document, with the default namespace if it names none.

@@ -8,16 +8,24 @@ mod world;
 
 #[path = "cli/announcements.rs"]
 mod announcements;
+#[path = "cli/cluster.rs"]
+mod cluster;
 #[path = "cli/credentials.rs"]
 mod credentials;
 #[path = "cli/diff.rs"]
 mod diff;
 #[path = "cli/examples.rs"]
 mod examples;
+#[path = "cli/explain.rs"]
+mod explain;
+#[path = "cli/findings.rs"]
+mod findings;
 // The texts list all commands, so they are those of the default features.
 #[cfg(feature = "demo")]
 #[path = "cli/help.rs"]
 mod help;
+#[path = "cli/mistakes.rs"]
+mod mistakes;
 #[path = "cli/names.rs"]
 mod names;
 #[path = "cli/render.rs"]

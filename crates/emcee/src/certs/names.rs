@@ -1,6 +1,6 @@
 //! Checks the parts of arguments. Each error states the problem and what is allowed.
 
-use emcee_core::names::{is_dns_label, is_dns_name, is_label_key, is_label_value};
+use emcee_core::names::{ends_in_number, is_dns_label, is_dns_name, is_label_key, is_label_value};
 use time::Duration;
 
 /// Maximum length of a period: a century. Much longer periods exceed the range of dates in a certificate.
@@ -24,7 +24,9 @@ pub(super) fn check_dns_name(value: &str) -> ArgumentCheck {
         return Err(format!("{value:?}: a wildcard is not allowed, peers are identified by exact names"));
     }
     // As in URLs, a name whose last label is a number is an IPv4 address, even if it is malformed.
-    if value.parse::<std::net::IpAddr>().is_ok() || ends_in_number(value) {
+    if value.parse::<std::net::IpAddr>().is_ok()
+        || (!value.is_empty() && !value.ends_with('.') && ends_in_number(value))
+    {
         return Err(format!("{value:?} is an IP address; a DNS name is needed, it need not resolve"));
     }
     if is_dns_name(value) {
@@ -40,13 +42,13 @@ pub(super) fn check_dns_name(value: &str) -> ArgumentCheck {
 pub(super) fn check_spiffe_id(value: &str) -> ArgumentCheck {
     let fits = value.len() <= 2048
         && value.strip_prefix("spiffe://").and_then(|rest| rest.split_once('/')).is_some_and(
-            |(trust_domain, path)| is_trust_domain(trust_domain) && path.split('/').all(is_path_segment),
+            |(trust_domain, path)| is_dns_name(trust_domain) && path.split('/').all(is_path_segment),
         );
     if fits {
         return Ok(());
     }
     Err(format!(
-        "{value:?} is not a SPIFFE ID (spiffe://TRUST-DOMAIN/PATH, trust domain of a-z 0-9 '.' '-' '_', path of letters, digits, '.' '-' '_', no empty part)"
+        "{value:?} is not a SPIFFE ID (spiffe://TRUST-DOMAIN/PATH, trust domain of a-z 0-9 '.' '-', path of letters, digits, '.' '-' '_', no empty part)"
     ))
 }
 
@@ -88,16 +90,6 @@ pub(super) fn parse_period(value: &str) -> ArgumentCheck<Duration> {
         return Err(format!("out of range ({allowed}, more than zero)"));
     }
     Ok(period)
-}
-
-fn ends_in_number(value: &str) -> bool {
-    let last = value.rsplit('.').next().unwrap_or_default();
-    !last.is_empty() && last.bytes().all(|b| b.is_ascii_digit())
-}
-
-fn is_trust_domain(value: &str) -> bool {
-    let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_.".contains(&b);
-    (1..=255).contains(&value.len()) && value.bytes().all(allowed)
 }
 
 fn is_path_segment(value: &str) -> bool {

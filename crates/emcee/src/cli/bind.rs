@@ -107,6 +107,7 @@ pub(super) fn run(args: &BindArgs, console: &mut Console<'_>) -> anyhow::Result<
         let client = args.write.cluster_client().await?;
         bind_services(args, client.as_ref(), console).await
     })
+    .map_err(|error| args.write.name_target(error))
 }
 
 /// Creates the bindings. Without `client`, nothing is read from a cluster and the bindings are only printed.

@@ -1,32 +1,38 @@
 //! Translates the files of a mesh and collects everything that is wrong or assumed. Used by `validate`, `render` and
 //! `diff`.
 
+mod causes;
+mod finding;
+mod fold;
+mod hints;
+
+use std::fmt::{self, Display, Formatter};
 use std::io;
 use std::sync::Arc;
 
-use emcee_api::Reason;
+use emcee_api::{GROUP, Reason};
 use emcee_core::inputs::TranslationSettings;
 use emcee_core::key::ObjectRef;
 use emcee_core::problem;
+use emcee_core::text::escape_text;
 use emcee_core::translate::{Translation, Unit};
-use emcee_yaml::{DuplicateObject, FileProblem, LoadedManifests, ManifestDocument, find_duplicates};
+use emcee_yaml::{DuplicateObject, LoadedManifests, ManifestDocument, find_duplicates};
 
 use crate::console::Console;
 use crate::inputs::{self, DEFAULT_NAMESPACE, DocumentInputs};
 
+pub(crate) use finding::{CheckFinding, FindingSeverity};
+pub(crate) use fold::{FindingLine, fold_findings, format_count, plural};
+
 /// Result of translating files, with all messages for the user.
 pub(super) struct CheckReport {
     pub(super) translation: Translation,
-    /// Problems that the user has to fix, in the order of files and lines.
-    pub(super) refusals: Vec<FileProblem>,
-    /// Reasons why objects are not generated.
-    pub(super) failures: Vec<FileProblem>,
-    /// Assumptions made because an input is missing.
-    pub(super) assumptions: Vec<FileProblem>,
-    /// Warnings about valid resources.
-    pub(super) warnings: Vec<FileProblem>,
-    /// Objects of kinds that Emcee does not read.
-    pub(super) skipped: Vec<FileProblem>,
+    /// Everything that is wrong or assumed: the causes first, then by file and line.
+    pub(super) findings: Vec<CheckFinding>,
+    /// Number of the users' resources, and of Services that are exposed by labels.
+    pub(super) resources: usize,
+    /// Number of all objects.
+    pub(super) objects: usize,
 }
 
 /// Whether the same object may occur in two files.
@@ -46,103 +52,137 @@ pub(super) fn check_documents(
 ) -> CheckReport {
     let LoadedManifests { documents, problems, .. } = reading;
     let mut inputs = DocumentInputs::from_documents(&documents, &settings.cluster_domain);
-    let mut refusals = problems;
     // Several files of one mesh may contain the same Namespace.
     let (again, elsewhere): (Vec<_>, Vec<_>) = find_duplicates(&documents, DEFAULT_NAMESPACE)
         .into_iter()
         .filter(|pair| pair.second.kind != "Namespace")
         .partition(|pair| policy == DuplicatePolicy::Refused || pair.first.file == pair.second.file);
     let one_mesh = again.is_empty() && elsewhere.is_empty();
-    refusals.extend(again.iter().map(DuplicateObject::to_problem));
-    refusals.append(&mut inputs.refusals);
-    refusals.extend(inputs.credential_problems(&[], settings.now));
+    let refused = |reason| move |problem| CheckFinding::new(FindingSeverity::Refused, reason, problem);
+    let mut findings: Vec<_> = problems.into_iter().map(refused(Reason::Invalid)).collect();
+    findings.extend(again.iter().map(DuplicateObject::to_problem).map(refused(Reason::Invalid)));
+    findings.extend(inputs.refusals.drain(..).map(refused(Reason::Invalid)));
+    findings.extend(
+        inputs.credential_problems(&[], settings.now).into_iter().map(refused(Reason::CertificateInvalid)),
+    );
+    findings.extend(inputs.skipped.drain(..).map(CheckFinding::skipped));
+    findings.extend(documents.iter().flat_map(hints::document_findings));
     let translation = Translation::from_changes(settings, std::mem::take(&mut inputs.changes));
-    let mut checked = CheckReport {
-        translation,
-        refusals,
-        failures: Vec::new(),
-        assumptions: Vec::new(),
-        warnings: Vec::new(),
-        skipped: std::mem::take(&mut inputs.skipped),
-    };
     // Resources of different meshes conflict with each other, so their verdicts mean nothing. Each object has been
     // checked on its own above.
     if one_mesh {
-        checked.collect_verdicts(&inputs);
+        collect_verdicts(&mut findings, &translation, &inputs);
+        causes::link_causes(&mut findings, &documents);
+        hints::add_hints(&mut findings, &documents);
     } else if let Some(DuplicateObject { first, second: again }) = elsewhere.first() {
         let message = format!(
             "is also in {}:{}: these files belong to several meshes, so each object was checked only on its own",
             first.file, first.line
         );
-        checked.skipped.push(again.problem_at(None, message));
+        findings.push(CheckFinding::skipped(again.problem_at(None, message)));
     }
-    for list in
-        [&mut checked.refusals, &mut checked.failures, &mut checked.assumptions, &mut checked.warnings]
-    {
-        list.sort_by_cached_key(|problem| (Arc::clone(&problem.file), problem.line, problem.to_string()));
-        // Several units may report the same problem.
-        list.dedup();
+    sort_findings(&mut findings);
+    CheckReport { translation, findings, resources: inputs.resources.len(), objects: documents.len() }
+}
+
+/// Adds the verdicts of the translation, with the file and line of each resource.
+fn collect_verdicts(findings: &mut Vec<CheckFinding>, translation: &Translation, inputs: &DocumentInputs) {
+    for (unit, verdict) in translation.verdicts() {
+        // Units that several bindings share have no document; the bindings report their problems.
+        let Some(document) = source_document(inputs, translation, unit) else { continue };
+        let mut add = |severity, problem: &problem::ResourceProblem| {
+            let located = inputs::locate_problem(document, problem);
+            findings.push(CheckFinding::new(severity, problem.reason, located));
+        };
+        verdict.refusals.iter().for_each(|problem| add(FindingSeverity::Refused, problem));
+        verdict.failures.iter().for_each(|problem| add(FindingSeverity::NotGenerated, problem));
+        for warning in &verdict.warnings {
+            let is_assumed = warning.reason == Reason::Assumed;
+            add(if is_assumed { FindingSeverity::Assumed } else { FindingSeverity::Warning }, warning);
+        }
     }
-    checked
+}
+
+fn sort_findings(findings: &mut Vec<CheckFinding>) {
+    findings.sort_by_cached_key(|finding| {
+        let problem = &finding.problem;
+        (finding.severity, Arc::clone(&problem.file), problem.line, problem.to_string(), finding.reason)
+    });
+    // Several units may report the same problem.
+    findings.dedup();
 }
 
 impl CheckReport {
-    /// Adds the verdicts of the translation, with the file and line of each resource.
-    fn collect_verdicts(&mut self, inputs: &DocumentInputs) {
-        let Self { translation, refusals, failures, assumptions, warnings, .. } = self;
-        for (unit, verdict) in translation.verdicts() {
-            // Units that several bindings share have no document; the bindings report their problems.
-            let Some(document) = source_document(inputs, translation, unit) else { continue };
-            let located = |problem: &problem::ResourceProblem| inputs::locate_problem(document, problem);
-            refusals.extend(verdict.refusals.iter().map(located));
-            failures.extend(verdict.failures.iter().map(located));
-            let (assumed, other): (Vec<_>, Vec<_>) =
-                verdict.warnings.iter().partition(|warning| warning.reason == Reason::Assumed);
-            assumptions.extend(assumed.into_iter().map(located));
-            warnings.extend(other.into_iter().map(located));
-        }
-    }
-
-    /// Prints everything except the refusals, one line each.
+    /// Prints all findings, one line each, the causes first. Returns whether anything is refused.
     ///
     /// # Errors
     /// The console cannot be written.
-    pub(super) fn print_findings(&self, console: &mut Console<'_>) -> io::Result<()> {
-        for (what, problems) in [
-            ("not generated: ", &self.failures),
-            ("assumed: ", &self.assumptions),
-            ("warning: ", &self.warnings),
-        ] {
-            for problem in problems {
-                console.print_warning(format_args!("{what}{problem}"))?;
+    pub(super) fn print_findings(&self, console: &mut Console<'_>) -> io::Result<bool> {
+        for line in fold_findings(&self.findings) {
+            match line.severity {
+                FindingSeverity::Refused => console.print_error(&line)?,
+                FindingSeverity::Skipped => console.print_note(&line)?,
+                _ => console.print_warning(&line)?,
             }
         }
-        self.print_skipped(console)
+        Ok(self.has_refusals())
     }
 
-    /// Prints what is not generated, and what was skipped.
-    ///
-    /// # Errors
-    /// The console cannot be written.
-    pub(super) fn print_failures(&self, console: &mut Console<'_>) -> io::Result<()> {
-        self.failures
+    /// Returns whether anything is refused.
+    pub(super) fn has_refusals(&self) -> bool {
+        self.count_findings(FindingSeverity::Refused) > 0
+    }
+
+    /// Returns the number of findings of one severity.
+    pub(super) fn count_findings(&self, severity: FindingSeverity) -> usize {
+        self.findings.iter().filter(|finding| finding.severity == severity).count()
+    }
+
+    /// Returns whether there is anything that `--strict` does not accept.
+    pub(super) fn has_strict_findings(&self) -> bool {
+        self.resources == 0 || self.findings.iter().any(|finding| finding.severity < FindingSeverity::Skipped)
+    }
+
+    /// Returns the last line of the output: how much was checked, and how much was found.
+    pub(super) fn summary_line(&self) -> String {
+        if self.resources == 0 {
+            let objects = format!("{} {}", format_count(self.objects), plural("object", self.objects));
+            return format!(
+                "nothing to check: no resource of {GROUP} and no exposed Service among {objects}"
+            );
+        }
+        let counted = format!("{} {}", format_count(self.resources), plural("resource", self.resources));
+        let counts: Vec<_> = SUMMARY_WORDS
             .iter()
-            .try_for_each(|problem| console.print_warning(format_args!("not generated: {problem}")))?;
-        self.print_skipped(console)
+            .map(|(severity, one, many)| (self.count_findings(*severity), one, many))
+            .filter(|(count, ..)| *count > 0)
+            .map(|(count, one, many)| {
+                format!("{} {}", format_count(count), if count == 1 { one } else { many })
+            })
+            .collect();
+        let found = if counts.is_empty() { "no problems".to_owned() } else { counts.join(", ") };
+        format!("{counted}: {found}")
     }
+}
 
-    /// Prints the objects that were skipped.
-    fn print_skipped(&self, console: &mut Console<'_>) -> io::Result<()> {
-        self.skipped.iter().try_for_each(|problem| console.print_note(problem))
-    }
+/// Words for one and for several findings of each severity.
+const SUMMARY_WORDS: [(FindingSeverity, &str, &str); 4] = [
+    (FindingSeverity::Refused, "refusal", "refusals"),
+    (FindingSeverity::NotGenerated, "not generated", "not generated"),
+    (FindingSeverity::Assumed, "assumption", "assumptions"),
+    (FindingSeverity::Warning, "warning", "warnings"),
+];
 
-    /// Prints the refusals; returns whether there are any.
-    ///
-    /// # Errors
-    /// The console cannot be written.
-    pub(super) fn print_refusals(&self, console: &mut Console<'_>) -> io::Result<bool> {
-        self.refusals.iter().try_for_each(|problem| console.print_error(problem))?;
-        Ok(!self.refusals.is_empty())
+impl Display for FindingLine {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(self.severity.line_prefix())?;
+        // A folded line is about several places.
+        if self.is_folded {
+            f.write_str(&escape_text(&self.problem.message, usize::MAX))?;
+        } else {
+            write!(f, "{}", self.problem)?;
+        }
+        self.reason.map_or(Ok(()), |reason| write!(f, " [{}]", reason.as_str()))
     }
 }
 

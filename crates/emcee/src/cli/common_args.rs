@@ -158,7 +158,7 @@ pub(super) fn namespace_or_all(text: &str) -> Result<String, &'static str> {
 }
 
 /// Parses a duration of a flag, such as `60s` or `1h30m`.
-pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     let time: SignedDuration = text.parse().map_err(|_| "not a time such as 60s or 2m".to_owned())?;
     Duration::try_from(time).map_err(|_| "must not be negative".to_owned())
 }

@@ -74,8 +74,7 @@ pub(super) fn run(args: &DiffArgs, console: &mut Console<'_>) -> anyhow::Result<
         return Ok(ExitStatus::Failed);
     };
     let checked = check_documents(reading, args.mesh_settings.to_settings(), DuplicatePolicy::Refused);
-    checked.print_findings(console)?;
-    let refused = checked.print_refusals(console)?;
+    let refused = checked.print_findings(console)?;
     for problem in &against.problems {
         console.print_error(problem)?;
     }

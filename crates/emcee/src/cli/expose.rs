@@ -101,6 +101,7 @@ pub(super) fn run(args: &ExposeArgs, console: &mut Console<'_>) -> anyhow::Resul
         let client = args.write.cluster_client().await?;
         expose_service(args, client.as_ref(), console).await
     })
+    .map_err(|error| args.write.name_target(error))
 }
 
 /// Creates the exposition. Without `client`, nothing is read from a cluster and the exposition is only printed.

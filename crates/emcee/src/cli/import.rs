@@ -93,6 +93,7 @@ pub(super) fn run(args: &ImportArgs, console: &mut Console<'_>) -> anyhow::Resul
         }
         write_bindings(args, &args.source.cluster_client().await?, &read.bundle, &bindings, console).await
     })
+    .map_err(|error| args.source.name_target(error))
 }
 
 /// Writes the bindings, unless a newer bundle of the same peer has been imported.

@@ -51,8 +51,7 @@ enum RenderFormat {
 pub(super) fn run(args: &RenderArgs, console: &mut Console<'_>) -> anyhow::Result<ExitStatus> {
     let Some(reading) = args.files.read_documents(console)? else { return Ok(ExitStatus::Failed) };
     let checked = check_documents(reading, args.mesh_settings.to_settings(), DuplicatePolicy::Refused);
-    checked.print_findings(console)?;
-    if checked.print_refusals(console)? {
+    if checked.print_findings(console)? {
         return Ok(ExitStatus::Findings);
     }
     let mut objects = checked.translation.objects();

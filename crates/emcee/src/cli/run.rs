@@ -33,9 +33,11 @@ On Kubernetes: in a pod, Emcee uses the pod's ServiceAccount; elsewhere, the kub
 With --dir: OUT contains one file for each object, NAMESPACE/KIND-NAME.yaml, and status/ with the status of each resource. Emcee never changes files that it did not write.";
 
 /// Flags that have no meaning in file mode.
-const CLUSTER_ONLY_FLAGS: [&str; 8] = [
+const CLUSTER_ONLY_FLAGS: [&str; 10] = [
     "kubeconfig",
     "context",
+    "request_timeout",
+    "yes",
     "namespace",
     "watch_namespaces",
     "fed_namespaces",
@@ -87,13 +89,19 @@ struct FolderArgs {
 }
 
 pub(super) fn run(args: &RunArgs, console: &mut Console<'_>) -> anyhow::Result<ExitStatus> {
-    args.log.install(LevelFilter::INFO);
     match (&args.folder.dir, &args.folder.out) {
         (Some(dir), Some(out)) => {
+            args.log.install(LevelFilter::INFO);
             let folders = FileModeDirs { dir: dir.clone(), out: out.clone() };
             follow_folder(args, folders, console)
         }
         _ => {
+            if !controller::confirm_start(&args.cluster, console)? {
+                console.print_note("nothing was started")?;
+                return Ok(ExitStatus::Failed);
+            }
+            // After the check, whose error is one line.
+            args.log.install(LevelFilter::INFO);
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
             // Install the signal handlers before anything is written.
             let end = shutdown::shutdown_requested()?;

@@ -3,13 +3,17 @@
 mod resource_status;
 mod status_table;
 
+use std::time::Duration;
+
 use clap::Args;
 use emcee_api::{MeshFedConfig, ServiceBinding, ServiceExposition};
 use kube::Client;
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::ExitStatus;
 use super::output_format::OutputFormat;
+use super::report_version::ReportVersion;
 use crate::cluster::ConnectArgs;
 use crate::cluster::read::{block_on, list_resources};
 use crate::console::Console;
@@ -19,9 +23,10 @@ const EXAMPLES: &str = "\
 Examples:
   emcee status
   emcee status -n shop --context m1
+  emcee status --watch
   emcee status -o json";
 
-/// Print the status of a cluster's relationships, expositions and bindings, and why any is not ready.
+/// Print the status of a cluster's relationships, expositions and bindings: why any is not ready, warnings, and peers.
 ///
 /// Reads the status of the resources themselves, so you only need permission to read them. A status that belongs to an
 /// older version of its resource counts as not ready. Exit code 0: all are ready; 1: some are not; 2: they cannot be
@@ -33,6 +38,14 @@ pub(super) struct StatusArgs {
     #[arg(short = 'n', long, value_name = "NAMESPACE")]
     namespace: Option<String>,
 
+    /// Read all namespaces, which is the default
+    #[arg(short = 'A', long, conflicts_with = "namespace")]
+    all_namespaces: bool,
+
+    /// Print the status again whenever it changes, until Ctrl-C
+    #[arg(short = 'w', long)]
+    watch: bool,
+
     /// Output format
     #[arg(short = 'o', long = "output", value_name = "FORMAT", value_enum, default_value_t = OutputFormat::Table)]
     output: OutputFormat,
@@ -41,22 +54,54 @@ pub(super) struct StatusArgs {
     connect: ConnectArgs,
 }
 
-/// Status of all of Emcee's resources in a cluster. The field names are the JSON output.
-#[derive(Debug, Serialize)]
-struct StatusReport {
+/// Pause between two reads of `--watch`.
+const WATCH_INTERVAL: Duration = Duration::from_secs(2);
+
+/// Status of all of Emcee's resources in a cluster, as `emcee status -o json` prints it.
+#[derive(Debug, Serialize, JsonSchema)]
+pub(super) struct StatusReport {
+    /// Version of this format.
+    #[serde(rename = "apiVersion")]
+    api_version: ReportVersion,
+    /// Always `StatusReport`.
+    kind: StatusReportKind,
+    /// The MeshFedConfigs.
     relationships: Vec<ResourceStatus<RelationshipSummary>>,
+    /// The ServiceExpositions.
     expositions: Vec<ResourceStatus<ExpositionSummary>>,
+    /// The ServiceBindings.
     bindings: Vec<ResourceStatus<BindingSummary>>,
 }
 
+/// Value of `kind`.
+#[derive(Debug, Serialize, JsonSchema)]
+enum StatusReportKind {
+    StatusReport,
+}
+
 pub(super) fn run(args: &StatusArgs, console: &mut Console<'_>) -> anyhow::Result<ExitStatus> {
-    let report = block_on(async {
+    block_on(async {
         let client = args.connect.build_client().await?;
-        StatusReport::read_cluster(&client, args.namespace.as_deref()).await
-    })?;
-    console.print_data(&report.format_report(args.output)?)?;
-    report.status_hints().iter().try_for_each(|hint| console.print_warning(hint))?;
-    Ok(if report.is_ready() { ExitStatus::Success } else { ExitStatus::Findings })
+        let mut shown = String::new();
+        loop {
+            let report = StatusReport::read_cluster(&client, args.namespace.as_deref()).await?;
+            let text = report.format_report(args.output)?;
+            if text != shown || !args.watch {
+                print_report(&report, &text, console)?;
+            }
+            if !args.watch {
+                return Ok(if report.is_ready() { ExitStatus::Success } else { ExitStatus::Findings });
+            }
+            shown = text;
+            tokio::time::sleep(WATCH_INTERVAL).await;
+        }
+    })
+    .map_err(|error| args.connect.name_target(error))
+}
+
+fn print_report(report: &StatusReport, text: &str, console: &mut Console<'_>) -> anyhow::Result<()> {
+    console.print_data(text)?;
+    Ok(report.status_hints().iter().try_for_each(|hint| console.print_warning(hint))?)
 }
 
 impl StatusReport {
@@ -68,6 +113,8 @@ impl StatusReport {
             list_resources::<ServiceBinding>(client, namespace),
         )?;
         Ok(Self {
+            api_version: ReportVersion::V1,
+            kind: StatusReportKind::StatusReport,
             relationships: resource_status::sorted_statuses(
                 &relationships,
                 RelationshipSummary::from_resource,

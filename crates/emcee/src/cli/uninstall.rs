@@ -79,6 +79,7 @@ pub(super) fn run(args: &UninstallArgs, console: &mut Console<'_>) -> anyhow::Re
         let client = args.connect.build_client().await?;
         run_uninstall(args, client, console).await
     })
+    .map_err(|error| args.connect.name_target(error))
 }
 
 /// Finds the objects, asks for confirmation, and removes them.

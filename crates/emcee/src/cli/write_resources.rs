@@ -36,6 +36,11 @@ impl WriteArgs {
         Ok(Some(self.connect.build_client().await?))
     }
 
+    /// Adds server and context to an error of the API server.
+    pub(super) fn name_target(&self, error: anyhow::Error) -> anyhow::Error {
+        self.connect.name_target(error)
+    }
+
     /// Returns the client to write with. `None` if the resources are printed.
     pub(super) fn write_target<'c>(&self, client: Option<&'c Client>) -> Option<&'c Client> {
         client.filter(|_| !self.dry_run)

@@ -23,6 +23,16 @@ pub struct ScopeArgs {
 }
 
 impl ScopeArgs {
+    /// Returns the watched namespaces for a message.
+    pub(crate) fn watched_text(&self) -> String {
+        self.watch_namespaces.join(", ")
+    }
+
+    /// Returns the fed namespaces for a message.
+    pub(crate) fn fed_text(&self) -> String {
+        self.fed_namespaces.join(", ")
+    }
+
     /// Converts the arguments; `gateway_namespaces` are the additional namespaces that may contain gateways.
     pub(crate) fn to_scope(&self, gateway_namespaces: &[String]) -> NamespaceScope {
         NamespaceScope {

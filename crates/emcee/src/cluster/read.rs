@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::Context as _;
 use emcee_api::{GROUP, VERSION};
 use emcee_core::key::ObjectKey;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -33,17 +33,15 @@ where
     };
     let place = namespace.map_or_else(|| "all namespaces".to_owned(), |name| format!("namespace {name}"));
     list_all_pages(&api).await.map_err(|error| match error {
-        kube::Error::Api(status) if status.code == 404 => anyhow!(
-            "the cluster does not know the kind {} (emcee crds | kubectl apply --server-side -f -)",
-            resource.kind
-        ),
+        // Without the definition of the kind, the answer is plain text or a status that names nothing.
+        kube::Error::Api(status) if status.code == 404 && !is_web_page(&status.message) => {
+            anyhow::Error::new(UnknownKindError(resource.kind.clone()))
+        }
         kube::Error::Api(status) if status.code == 403 => {
             // A type of its own, for `list_if_allowed` to recognise.
             anyhow::Error::new(ForbiddenError(status.message.clone()))
                 .context(format!("failed to read {} in {place}", resource.plural))
         }
-        kube::Error::Api(status) => anyhow!("{} ({})", status.message, status.code)
-            .context(format!("failed to read {} in {place}", resource.plural)),
         error => anyhow::Error::new(error).context(format!("failed to read {} in {place}", resource.plural)),
     })
 }
@@ -63,10 +61,20 @@ where
     }
 }
 
+/// Whether an answer is a page for people, so that a proxy and not an API server has answered.
+fn is_web_page(message: &str) -> bool {
+    message.trim_start().starts_with('<')
+}
+
+/// Kind of Emcee's that the API server does not know.
+#[derive(Debug, thiserror::Error)]
+#[error("the cluster does not know the kind {0} (emcee crds | kubectl apply --server-side -f -)")]
+pub(crate) struct UnknownKindError(String);
+
 /// Request that the API server forbids, with the server's message.
 #[derive(Debug, thiserror::Error)]
 #[error("{0} (403)")]
-struct ForbiddenError(String);
+pub(crate) struct ForbiddenError(String);
 
 /// Lists all objects, page by page.
 async fn list_all_pages(api: &Api<DynamicObject>) -> kube::Result<Vec<DynamicObject>> {

@@ -9,6 +9,8 @@ use kube::core::ApiResource;
 use kube::{Api, Client};
 use serde_json::{Value, json};
 
+use super::api_error::ServerError;
+
 /// Field manager of resources that commands write for a user.
 const FIELD_MANAGER: &str = "emcee-cli";
 /// Largest number of differences in an error message.
@@ -144,7 +146,7 @@ fn classify_error(error: kube::Error, name: &str) -> anyhow::Result<Result<Resou
         | ApiErrorKind::Internal
         | ApiErrorKind::Transient => {
             return Err(
-                anyhow!("{} ({})", status.message, status.code).context(format!("failed to write {name}"))
+                anyhow::Error::new(ServerError::from(&*status)).context(format!("failed to write {name}"))
             );
         }
     };

@@ -1,5 +1,6 @@
 //! `emcee run` on Kubernetes: the controller with its webhook, discovery, MCP and ports.
 
+use std::io::{self, BufRead as _, IsTerminal as _};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -13,7 +14,8 @@ use tracing::info;
 
 use crate::cli::common_args::MeshSettings;
 use crate::cluster::options::{own_namespace, read_only_options};
-use crate::cluster::{ConnectArgs, ScopeArgs};
+use crate::cluster::{ConnectArgs, ScopeArgs, read};
+use crate::console::Console;
 use crate::metrics::{self, DiscoveryMetrics, WebhookMetrics};
 use crate::run::admin::{self, AdminState, PortArgs};
 use crate::run::discovery::{DiscoveryArgs, DiscoveryChannels, MeshDiscovery};
@@ -34,6 +36,10 @@ pub(crate) struct ClusterArgs {
 
     #[command(flatten)]
     scope: ScopeArgs,
+
+    /// Do not ask for confirmation. Emcee asks only on a terminal, outside of a pod
+    #[arg(long)]
+    yes: bool,
 
     /// Address that serves the admission webhook, such as 0.0.0.0:9443
     #[arg(long, value_name = "ADDRESS")]
@@ -65,6 +71,35 @@ impl ClusterArgs {
     }
 }
 
+/// Checks, outside of a pod, that the API server answers, and asks whether this cluster is meant. Returns whether the
+/// controller may start.
+///
+/// # Errors
+/// The cluster does not answer.
+pub(crate) fn confirm_start(args: &ClusterArgs, console: &mut Console<'_>) -> anyhow::Result<bool> {
+    // In a pod, an operator has decided already, and the watches wait for the API server.
+    if !args.connect.is_outside_of_pod() {
+        return Ok(true);
+    }
+    read::block_on(async {
+        let client = args.connect.build_client().await?;
+        args.connect.check_server(&client).await
+    })
+    .map_err(|error| args.connect.name_target(error))?;
+    // Scripts have no terminal, and have always started the controller without a question.
+    if args.yes || !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+        return Ok(true);
+    }
+    let target = args.connect.target_name().unwrap_or_default();
+    console.print_note(format_args!(
+        "This starts a controller for {target}, with your own rights. It writes to the namespaces {} and to the fed namespaces {}. To install Emcee in the cluster: emcee manifests. Continue? [y/N]",
+        args.scope.watched_text(), args.scope.fed_text()
+    ))?;
+    let mut answer = String::new();
+    io::stdin().lock().read_line(&mut answer)?;
+    Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+}
+
 /// Runs a controller until `end` resolves.
 ///
 /// # Errors
@@ -74,7 +109,7 @@ pub(crate) async fn run_controller(
     mesh_settings: &MeshSettings,
     end: impl Future<Output = ()> + Send,
 ) -> anyhow::Result<()> {
-    let client = args.connect.build_client().await?;
+    let client = args.connect.build_controller_client().await?;
     let options = controller_options(args, mesh_settings);
     let mut registry = metrics::new_registry();
     let controller_metrics = Metrics::register(&mut registry);

@@ -75,11 +75,11 @@ fn certificates_of_another_ca_or_for_servers_only_are_refused() {
     let stranger = Ca::shared("stranger");
     assert_refused(
         &world_with_secret(&valid_pair("m1.blue.example").with_ca(stranger)),
-        "was not issued by the CA in data.ca.crt",
+        "was not issued by a CA in data.ca.crt",
     );
     assert_refused(
         &world_with_secret(&issue_certificate(&Leaf::dns("m1.blue.example").server_only())),
-        "is not valid for both TLS servers and TLS clients",
+        "is not valid for TLS clients (a gateway is both",
     );
 }
 
@@ -88,7 +88,7 @@ fn missing_fields_are_refused() {
     for part in ["tls.crt", "tls.key", "ca.crt"] {
         let secret = secret_tls("blue", "blue").label("relationship", "blue").pair(&valid_pair("a.example"));
         let world = World::with_mesh(BLUE).with_file("secret.yaml", to_document(secret.without(part)));
-        assert_refused(&world, &format!("data.{part} is missing"));
+        assert_refused(&world, &format!("data.{part}: is missing"));
     }
 }
 

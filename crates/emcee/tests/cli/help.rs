@@ -5,8 +5,9 @@ use std::process::Command;
 
 use crate::world::{World, run_in_repository, snapshot};
 
-const COMMANDS: [&str; 18] = [
+const COMMANDS: [&str; 20] = [
     "validate",
+    "explain",
     "render",
     "diff",
     "run",
@@ -20,6 +21,7 @@ const COMMANDS: [&str; 18] = [
     "import",
     "uninstall",
     "crds",
+    "schemas",
     "manifests",
     "certs",
     "completions",
@@ -88,10 +90,10 @@ fn flags_that_select_the_cluster_can_be_combined() {
         "uninstall --all --dry-run",
         "run --namespace emcee --probe-address 127.0.0.1:1 --admin-address 127.0.0.1:2",
     ] {
-        let ran = World::with_mesh("").run(&format!("{args} --kubeconfig nowhere --context m1"));
+        let ran =
+            World::with_mesh(crate::world::FLAT).run(&format!("{args} --kubeconfig nowhere --context m1"));
         assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""), "{args}");
-        assert!(ran.stderr.contains("failed to read kubeconfig from"), "{args}: {}", ran.stderr);
-        assert_eq!(ran.stderr.matches("(os error 2)").count(), 1, "{args}: {}", ran.stderr);
+        assert_eq!(ran.stderr, "emcee: the kubeconfig nowhere does not exist\n", "{args}");
     }
 }
 
@@ -105,7 +107,7 @@ fn a_missing_cluster_is_reported_once_in_one_line() {
     let output = command.env("HOME", world.path("home")).output().expect("the program runs");
     let message = String::from_utf8(output.stderr).expect("UTF-8");
     assert!(message.starts_with("emcee: no cluster: ") && message.contains("--kubeconfig"), "{message}");
-    assert_eq!((message.lines().count(), message.matches("(os error 2)").count()), (1, 1), "{message}");
+    assert_eq!((message.lines().count(), message.contains("os error")), (1, false), "{message}");
 }
 
 #[test]

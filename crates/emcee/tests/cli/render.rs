@@ -76,7 +76,7 @@ fn a_refusal_prints_no_objects() {
     for format in ["yaml", "json"] {
         let message = world.run(&format!("render -f mesh.yaml -o {format}")).expect_refusal();
         assert!(
-            message.contains("mesh.yaml:27: ServiceBinding default/reviews: spec.port: 0 is not a port"),
+            message.contains("mesh.yaml:28: ServiceBinding default/reviews: spec.port: 0 is not a port"),
             "{message}"
         );
     }

@@ -3,7 +3,10 @@
 use std::io::Read as _;
 use std::process::Stdio;
 
-use crate::world::{BLUE, FLAT, World, binding, full_binding, join_documents, snapshot};
+use emcee_testkit::certs::valid_pair;
+use emcee_testkit::prelude::*;
+
+use crate::world::{BLUE, FLAT, World, binding, full_binding, join_documents, snapshot, to_document};
 
 /// All problems of one file are reported, in the order of its lines.
 #[test]
@@ -106,9 +109,15 @@ fn files_and_folders_are_read_in_the_order_of_names() {
 }
 
 #[test]
-fn valid_files_cause_no_output() {
-    let ran = World::with_mesh(FLAT).run("validate -f mesh.yaml");
-    assert_eq!((ran.code, ran.stdout.as_str(), ran.stderr.as_str()), (Some(0), "", ""));
+fn valid_files_are_counted() {
+    let secret =
+        secret_tls("blue", "blue").label("relationship", "blue").pair(&valid_pair("m1.blue.example"));
+    let world = World::with_mesh(BLUE).with_file("secret.yaml", to_document(secret));
+    let ran = world.run("validate --strict -f mesh.yaml secret.yaml");
+    assert_eq!(
+        (ran.code, ran.stdout.as_str(), ran.stderr.as_str()),
+        (Some(0), "", "1 resource: no problems\n")
+    );
 }
 
 #[test]
@@ -262,6 +271,7 @@ fn colour_is_used_only_on_a_terminal_or_on_request() {
         String::from_utf8(output.stderr).expect("UTF-8")
     };
     let forced = stderr(&[("CLICOLOR_FORCE", "1")]);
-    assert_eq!(forced, format!("\u{1b}[31m{}\u{1b}[0m\n", plain.stderr.trim_end()));
+    let (refusal, count) = plain.stderr.split_once('\n').expect("two lines");
+    assert_eq!(forced, format!("\u{1b}[31m{refusal}\u{1b}[0m\n{count}"));
     assert!(!stderr(&[("NO_COLOR", "1")]).contains('\u{1b}'));
 }

@@ -96,12 +96,22 @@ fn run_result(output: Output) -> RunResult {
 }
 
 impl RunResult {
-    /// Returns the stderr of a run that refuses its input. Asserts that stdout is empty.
+    /// Returns the refusals of a run that refuses its input: stderr without warnings and without the count at the end.
+    /// Asserts that stdout is empty.
     #[track_caller]
     pub(crate) fn expect_refusal(self) -> String {
         assert_eq!((self.code, self.stdout.as_str()), (Some(1), ""), "{}", self.stderr);
         assert!(!self.stderr.contains("panicked"), "{}", self.stderr);
-        self.stderr
+        let other = ["not generated: ", "assumed: ", "warning: ", "nothing to check: "];
+        let is_count = |line: &str| {
+            line.split_once(": ")
+                .is_some_and(|(counted, _)| counted.ends_with(" resource") || counted.ends_with(" resources"))
+        };
+        let refusals = self
+            .stderr
+            .lines()
+            .filter(|line| !is_count(line) && !other.iter().any(|prefix| line.starts_with(prefix)));
+        refusals.map(|line| format!("{line}\n")).collect()
     }
 
     /// Returns the stdout of a successful run.
@@ -146,6 +156,7 @@ spec:
   use_ingress_gateway: true
   peers:
   - {name: m2, subject_alt_names: [m2.blue.example]}
+  allowed_namespaces: ['*']
 ";
 
 /// A minimal relationship without gateways, certificate or peers.

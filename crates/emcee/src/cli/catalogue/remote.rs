@@ -101,6 +101,9 @@ struct RemoteCatalogue {
     /// Addresses at which the remote mesh says it can be reached.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     reached_at: Vec<String>,
+    /// Whether the peer was still announcing when this command stopped to listen, so that services are missing.
+    #[serde(rename = "incomplete")]
+    is_incomplete: bool,
 }
 
 pub(super) fn run(
@@ -120,6 +123,13 @@ pub(super) fn run(
                     "note: its certificate carries {}; set --peer-name to require this",
                     catalogue.names.join(", ")
                 ))?;
+            }
+            if catalogue.is_incomplete {
+                console.print_warning(format_args!(
+                    "incomplete: the mesh was still announcing after {}s, so services are missing (its own `emcee catalogue` has all)",
+                    MAX_LISTEN_TIME.as_secs()
+                ))?;
+                return Ok(ExitStatus::Findings);
             }
             if catalogue.offered.is_empty() {
                 console.print_note("it announces nothing to this mesh (which it identifies by the names in this mesh's certificate)")?;
@@ -211,7 +221,8 @@ async fn collect_announcements(
         let late = ConnectError::TimedOut { what: "connecting", after: FIRST_RESPONSE_TIMEOUT };
         return Err(UnreachableReason::AddressesFailed(vec![(target.address.clone(), late)]));
     }
-    Ok(collector.into_catalogue(target, names))
+    let is_incomplete = last.is_some_and(|last| Instant::now() >= last);
+    Ok(RemoteCatalogue { is_incomplete, ..collector.into_catalogue(target, names) })
 }
 
 /// Announcements that have been received so far.
@@ -238,6 +249,7 @@ impl AnnouncementCollector {
     fn into_catalogue(self, target: &RemoteTarget<'_>, names: &[String]) -> RemoteCatalogue {
         let refused = self.refused.into_iter().map(|(resource, reason)| RefusalView { resource, reason });
         RemoteCatalogue {
+            is_incomplete: false,
             from: target.address.to_string(),
             relationship: target.relationship.to_owned(),
             names: names.to_vec(),

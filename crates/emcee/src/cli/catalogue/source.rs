@@ -80,6 +80,11 @@ impl SourceArgs {
         self.connect.build_client().await
     }
 
+    /// Adds server and context to an error of the API server.
+    pub(in crate::cli) fn name_target(&self, error: anyhow::Error) -> anyhow::Error {
+        self.connect.name_target(error)
+    }
+
     /// Loads the catalogue from the files if there are any, else from the cluster. `networks` are the Service and Pod
     /// ranges of the cluster.
     ///
@@ -93,11 +98,12 @@ impl SourceArgs {
         if self.filename.is_empty() {
             let found = read::block_on(async {
                 let client = self.connect.build_client().await?;
+                self.connect.check_server(&client).await?;
                 let mut options = options::read_only_options(&self.scope, &self.mesh_settings);
                 options.cluster_networks = networks.to_vec();
                 Ok(catalogue_from_snapshot(ClusterSnapshot::capture(client, &options).await?))
             });
-            return Ok(Ok(found?));
+            return Ok(Ok(found.map_err(|error| self.name_target(error))?));
         }
         let Some(reading) = common_args::read_files(&self.filename, console)? else {
             return Ok(Err(SourceError::Unreadable));
@@ -105,8 +111,7 @@ impl SourceArgs {
         let settings =
             TranslationSettings { cluster_networks: networks.to_vec(), ..self.mesh_settings.to_settings() };
         let checked = check_documents(reading, settings, DuplicatePolicy::Refused);
-        checked.print_findings(console)?;
-        if checked.print_refusals(console)? {
+        if checked.print_findings(console)? {
             return Ok(Err(SourceError::Refused));
         }
         let translation = checked.translation;

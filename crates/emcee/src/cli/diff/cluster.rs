@@ -18,8 +18,11 @@ pub(super) fn run(args: &DiffArgs, console: &mut Console<'_>) -> anyhow::Result<
     let Some(reading) = read_files(args, console)? else { return Ok(ExitStatus::Failed) };
     let found = read::block_on(async {
         let client = args.connect.build_client().await?;
+        // The watches below tell less about a server that does not answer.
+        args.connect.check_server(&client).await?;
         compute_diff(args, client, reading).await
-    })?;
+    })
+    .map_err(|error| args.connect.name_target(error))?;
     print_diff(found, console)
 }
 

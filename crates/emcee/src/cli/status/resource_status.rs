@@ -1,57 +1,94 @@
 //! Status of one resource, as the resource itself reports it.
 
-use emcee_api::condition::READY;
+use emcee_api::condition::{ACCEPTED, CERTIFICATE_VALID, PROGRAMMED, READY};
 use kube::api::DynamicObject;
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 
+/// Conditions that are true if all is well.
+const POSITIVE_CONDITIONS: [&str; 4] = [ACCEPTED, PROGRAMMED, READY, CERTIFICATE_VALID];
+
 /// Resource and its readiness. `T` holds the details of its kind. The field names are the JSON output.
-#[derive(Debug, PartialEq, Serialize)]
+#[derive(Debug, PartialEq, Serialize, JsonSchema)]
 pub(super) struct ResourceStatus<T> {
+    /// Namespace of the resource.
     pub(super) namespace: String,
+    /// Name of the resource.
     pub(super) name: String,
     #[serde(flatten)]
     pub(super) detail: T,
+    /// Whether the condition `Ready` is true, for the current version of the resource.
     pub(super) ready: bool,
     /// Reason of the condition `Ready`, or what is wrong with the status itself. Empty if the resource is ready.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub(super) reason: String,
+    /// Message of that condition.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub(super) message: String,
+    /// Conditions that are warnings.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) warnings: Vec<WarningSummary>,
     /// Whether the resource has no status at all.
     #[serde(skip)]
     pub(super) silent: bool,
 }
 
+/// Warning of a resource. It does not keep the resource from being ready.
+#[derive(Debug, PartialEq, Serialize, JsonSchema)]
+pub(super) struct WarningSummary {
+    /// Reason, which `emcee explain` explains.
+    pub(super) reason: String,
+    /// What is wrong, and the fix.
+    pub(super) message: String,
+}
+
 /// Details of a MeshFedConfig.
-#[derive(Debug, PartialEq, Serialize)]
+#[derive(Debug, PartialEq, Serialize, JsonSchema)]
 pub(super) struct RelationshipSummary {
+    /// Name of the relationship.
     #[serde(rename = "relationship")]
     pub(super) called: String,
+    /// Style (`spec.mode`).
     pub(super) style: String,
+    /// Peers in the order of the spec.
     pub(super) peers: Vec<PeerSummary>,
 }
 
 /// Peer of a relationship.
-#[derive(Debug, PartialEq, Serialize)]
+#[derive(Debug, PartialEq, Serialize, JsonSchema)]
 pub(super) struct PeerSummary {
+    /// Name of the peer.
     pub(super) name: String,
     /// Whether discovery is connected to the peer. `None` without discovery.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) connected: Option<bool>,
+    /// When the connection was last established or lost.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) last_seen: Option<String>,
+    /// Number of services that the peer announces.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) announced: Option<i64>,
+    /// Why the peer is not connected.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) error: Option<String>,
 }
 
 /// Details of a ServiceExposition.
-#[derive(Debug, PartialEq, Serialize)]
+#[derive(Debug, PartialEq, Serialize, JsonSchema)]
 pub(super) struct ExpositionSummary {
+    /// Server names, separated by commas. Empty if none is known.
     pub(super) server_name: String,
+    /// Endpoints at which peers reach the service.
     pub(super) endpoints: Vec<String>,
 }
 
 /// Details of a ServiceBinding.
-#[derive(Debug, PartialEq, Serialize)]
+#[derive(Debug, PartialEq, Serialize, JsonSchema)]
 pub(super) struct BindingSummary {
+    /// The binding host. Empty if it is not known.
     pub(super) host: String,
+    /// Where the endpoints come from: `spec`, or the name of a peer. Empty if it is not known.
     pub(super) source: String,
 }
 
@@ -78,9 +115,26 @@ impl<T> ResourceStatus<T> {
             ready,
             reason,
             message,
+            warnings: warning_conditions(status),
             silent: status.as_object().is_none_or(serde_json::Map::is_empty),
         }
     }
+}
+
+/// Returns the conditions that are warnings: they are true, and none of the conditions that should be.
+fn warning_conditions(status: &Value) -> Vec<WarningSummary> {
+    let conditions = status["conditions"].as_array().into_iter().flatten();
+    let is_warning = |condition: &&Value| {
+        let type_ = condition["type"].as_str().unwrap_or_default();
+        condition["status"] == "True" && !POSITIVE_CONDITIONS.contains(&type_)
+    };
+    let warnings = conditions.filter(is_warning);
+    warnings
+        .map(|condition| WarningSummary {
+            reason: string_value(&condition["reason"]),
+            message: string_value(&condition["message"]),
+        })
+        .collect()
 }
 
 /// Returns whether a resource is ready; if not, also reason and message.
@@ -113,17 +167,28 @@ impl RelationshipSummary {
         let (spec, status) = (&data["spec"], &data["status"]);
         let called = status["relationship"].as_str().or(spec["relationship"].as_str()).unwrap_or_default();
         // The spec lists the peers; the status may not have all of them yet, and may have old ones.
-        let connected = |name: &Value| {
+        let known = |name: &Value| {
             let mut known = status["peers"].as_array().into_iter().flatten();
-            known.find(|peer| peer["name"] == *name)?["connected"].as_bool()
+            known.find(|peer| peer["name"] == *name).unwrap_or(&Value::Null)
         };
         let peers = spec["peers"].as_array().into_iter().flatten().map(|peer| &peer["name"]);
         Self {
             called: called.to_owned(),
             style: string_value(&spec["mode"]).to_uppercase(),
-            peers: peers
-                .map(|name| PeerSummary { name: string_value(name), connected: connected(name) })
-                .collect(),
+            peers: peers.map(|name| PeerSummary::from_status(name, known(name))).collect(),
+        }
+    }
+}
+
+impl PeerSummary {
+    /// `status` is what the status of the MeshFedConfig says about the peer, or null.
+    fn from_status(name: &Value, status: &Value) -> Self {
+        Self {
+            name: string_value(name),
+            connected: status["connected"].as_bool(),
+            last_seen: status["last_seen"].as_str().map(str::to_owned),
+            announced: status["announced"].as_i64(),
+            error: status["error"].as_str().map(str::to_owned),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::StatusReport;
 use super::resource_status::{
-    BindingSummary, ExpositionSummary, PeerSummary, RelationshipSummary, ResourceStatus,
+    BindingSummary, ExpositionSummary, PeerSummary, RelationshipSummary, ResourceStatus, WarningSummary,
 };
 use crate::cli::output_format::{build_table, cell_or_dash, join_tables};
 
@@ -16,7 +16,47 @@ pub(super) fn render_report(report: &StatusReport) -> String {
         ),
         kind_table(&["SERVICEEXPOSITION", "SERVER NAME", "ENDPOINTS"], &report.expositions, exposition_cells),
         kind_table(&["SERVICEBINDING", "HOST", "SOURCE"], &report.bindings, binding_cells),
+        build_table(&["PEER", "CONNECTED", "SINCE", "ANNOUNCED", "WHY NOT"], peer_rows(report)),
+        build_table(&["WARNING", "RESOURCE", "MESSAGE"], warning_rows(report)),
     ])
+}
+
+/// Returns a row for each peer of which a status knows something.
+fn peer_rows(report: &StatusReport) -> Vec<Vec<String>> {
+    let known = report.relationships.iter().flat_map(|entry| {
+        let known = entry.detail.peers.iter().filter(|peer| peer.connected.is_some());
+        known.map(move |peer| (entry, peer))
+    });
+    known
+        .map(|(entry, peer)| {
+            vec![
+                format!("{}/{}/{}", entry.namespace, entry.name, peer.name),
+                if peer.connected == Some(true) { "yes" } else { "no" }.to_owned(),
+                cell_or_dash(peer.last_seen.as_deref().unwrap_or_default()),
+                peer.announced.map_or_else(|| "-".to_owned(), |count| count.to_string()),
+                peer.error.clone().unwrap_or_default(),
+            ]
+        })
+        .collect()
+}
+
+/// Returns a row for each warning of a resource.
+fn warning_rows(report: &StatusReport) -> Vec<Vec<String>> {
+    let mut rows = Vec::new();
+    add_warning_rows("MeshFedConfig", &report.relationships, &mut rows);
+    add_warning_rows("ServiceExposition", &report.expositions, &mut rows);
+    add_warning_rows("ServiceBinding", &report.bindings, &mut rows);
+    rows
+}
+
+fn add_warning_rows<T>(kind: &str, entries: &[ResourceStatus<T>], rows: &mut Vec<Vec<String>>) {
+    for entry in entries {
+        let resource = format!("{kind} {}/{}", entry.namespace, entry.name);
+        let row = |warning: &WarningSummary| {
+            vec![warning.reason.clone(), resource.clone(), warning.message.clone()]
+        };
+        rows.extend(entry.warnings.iter().map(row));
+    }
 }
 
 /// Formats the table of one kind. `names` are the headers of the columns that are specific to it.

@@ -1,4 +1,5 @@
 use emcee_testkit::apiserver::{ApiServer, Fault};
+use emcee_testkit::json_schema::schema_problems;
 use emcee_testkit::prelude::*;
 use serde_json::json;
 
@@ -103,6 +104,50 @@ async fn a_deleted_resource_is_not_ready_and_an_unreachable_peer_is_shown() {
         row,
         "one/one        -             FLAT   two, three (not connected)  no     Deleting: is being deleted"
     );
+}
+
+/// A relationship that is ready shows why its peer is not connected, and its warnings.
+#[tokio::test]
+async fn peers_and_warnings_are_shown() {
+    let server = ApiServer::new();
+    let mut fed = flat("one").build();
+    fed["spec"]["peers"] = json!([{"name": "two"}, {"name": "new"}]);
+    let peers = json!([{"name": "two", "connected": false, "last_seen": "2026-01-01T00:00:00Z", "announced": 3,
+        "error": "connection refused"}]);
+    let mut all = conditions("True", "Ready", "");
+    let warning =
+        json!({"type": "PeerLost", "status": "True", "reason": "PeerLost", "message": "two is unreachable"});
+    all.as_array_mut().expect("a list").push(warning);
+    let status = json!({"observedGeneration": 1, "conditions": all, "peers": peers});
+    put_with_status(&server, FEDS, fed, status);
+    let report = read_report(&server, None).await;
+    let table = report.format_report(OutputFormat::Table).expect("text");
+    assert_eq!(
+        table.lines().skip(2).collect::<Vec<_>>().join("\n"),
+        "
+PEER         CONNECTED  SINCE                 ANNOUNCED  WHY NOT
+one/one/two  no         2026-01-01T00:00:00Z  3          connection refused
+
+WARNING   RESOURCE               MESSAGE
+PeerLost  MeshFedConfig one/one  two is unreachable"
+    );
+    assert!(report.is_ready(), "a warning stops nothing");
+}
+
+/// `deploy/schemas` describes what the command prints.
+#[tokio::test]
+async fn the_json_matches_its_schema() {
+    let server = ApiServer::new();
+    put_with_status(&server, FEDS, boundary("blue").build(), json!({}));
+    let exposed = exposition("shop", "reviews").of_service("reviews").port(9080).fed("blue").build();
+    put_with_status(&server, EXPOSITIONS, exposed, json!({"conditions": conditions("True", "Ready", "")}));
+    server.put(BINDINGS, binding("shop", "ratings").port(9080).fed("blue").build());
+    let text = read_report(&server, None).await.format_report(OutputFormat::Json).expect("text");
+    let report: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!((&report["apiVersion"], &report["kind"]), (&json!("cli.emcee.io/v1"), &json!("StatusReport")));
+    let schema = include_str!("../../../../../deploy/schemas/cli.emcee.io/statusreport_v1.json");
+    let wrong = schema_problems(&serde_json::from_str(schema).expect("JSON"), &report);
+    assert!(wrong.is_empty(), "{wrong:?}");
 }
 
 #[tokio::test]

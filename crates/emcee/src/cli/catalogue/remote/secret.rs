@@ -47,7 +47,8 @@ fn credential_from_cluster(namespace: &str, name: &str, source: &SourceArgs) -> 
         let secrets: Api<Secret> = Api::namespaced(client, namespace);
         let found = secrets.get_opt(name).await;
         found.with_context(|| format!("failed to read Secret {namespace}/{name}"))
-    })?;
+    })
+    .map_err(|error| source.name_target(error))?;
     let Some(secret) = secret else {
         bail!("there is neither a file {namespace}/{name}, nor a Secret {namespace}/{name} in the cluster")
     };
