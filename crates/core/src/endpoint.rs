@@ -192,11 +192,21 @@ mod tests {
             refusal_text("2001:db8::7:zz").contains("brackets")
                 || refusal_text("2001:db8::7:zz").contains("port")
         );
-        for port in ["0", "70000", "", "http", "-1", "+5 "] {
+        for port in ["0", "70000", "", "http", "-1", "+5"] {
             assert!(refusal_text(&format!("a.example:{port}")).contains("1 to 65535"), "{port}");
         }
-        for host in ["", "a..b", "-a", "1.2.3.999", "0x7f000001", "127.0x1", "a b", "ä.example", "*"] {
+        for host in ["", "a..b", "-a", "1.2.3.999", "0x7f000001", "127.0x1", "ä.example", "*"] {
             assert!(refusal_text(&format!("{host}:80")).contains("neither"), "{host}");
+        }
+        for (text, words) in [
+            ("http://1.2.3.4:80", "is a URL (leave out \"http://\""),
+            ("https://a.example", "is a URL"),
+            ("a.example:80/", "has a path"),
+            ("a b:80", "has a space"),
+            ("a.example:80 ", "has a space"),
+            ("“a.example:80”", "quotation mark"),
+        ] {
+            assert!(refusal_text(text).contains(words), "{text}");
         }
         assert!(refusal_text("0.0.0.0:80").contains("unspecified"));
         assert!(refusal_text("[ff02::1]:80").contains("multicast"));

@@ -180,7 +180,7 @@ fn with_watched_namespaces_nothing_is_granted_elsewhere() {
     assert_eq!(places, ["bank", "blue", "emcee-system", "istio-system", "shop"]);
 }
 
-/// Whoever may deploy in some namespace may expose its Services to another company only if the operator says so.
+/// A user who may deploy in some namespace may expose its Services to another company only if the operator says so.
 #[test]
 fn the_role_of_teams_is_part_of_edit_only_on_request() {
     let is_aggregated = |objects: &[Value]| {

@@ -295,6 +295,7 @@ mod tests {
         let spec = json!({
             "mode": "BOUNDARY",
             "tls_context_selector": {"relationship": "blue"},
+            "allowed_namespaces": ["*"],
             "use_egress_gateway": true,
             "use_ingress_gateway": true,
             "peers": [{"name": "m2", "subject_alt_names": ["m2.blue.example"]}],

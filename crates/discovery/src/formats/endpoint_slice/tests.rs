@@ -210,7 +210,7 @@ fn whatever_is_missing_or_malformed_is_refused() {
         ("service-name", decode_error_of(|_, slice| slice.metadata.as_mut().unwrap().labels.clear())),
         ("addresses", decode_error_of(|_, slice| slice.endpoints[0].addresses.clear())),
         ("addressType", decode_error_of(|_, slice| slice.endpoints[0].addresses[0] = "a.example".into())),
-        ("neither", decode_error_of(|_, slice| slice.endpoints[0].addresses[0] = "a b".into())),
+        ("has a space", decode_error_of(|_, slice| slice.endpoints[0].addresses[0] = "a b".into())),
         ("server-name", annotation_error_of(SERVER_NAME_ANNOTATION, "*.example")),
         ("service-port", annotation_error_of(SERVICE_PORT_ANNOTATION, "0")),
         ("subject-alt-names", annotation_error_of(SUBJECT_ALT_NAMES_ANNOTATION, "spiffe://a.example/x,,b")),

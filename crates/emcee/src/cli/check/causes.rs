@@ -131,7 +131,7 @@ fn fed_config_selector(document: &ManifestDocument) -> Option<Map<String, Value>
     document.value.pointer("/spec/mesh_fed_config_selector")?.as_object().cloned()
 }
 
-/// Returns `metadata.labels`.
+/// Returns the labels of a document itself.
 pub(super) fn own_labels(document: &ManifestDocument) -> Map<String, Value> {
     document.value.pointer("/metadata/labels").and_then(Value::as_object).cloned().unwrap_or_default()
 }

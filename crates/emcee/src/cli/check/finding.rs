@@ -47,7 +47,7 @@ pub(crate) struct CheckFinding {
 /// An object with a problem from which other findings follow.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct FindingCause {
-    /// `Kind namespace/name`.
+    /// The object, as `Kind namespace/name`.
     pub(crate) object: String,
     /// Where its problem is, as `FILE:LINE`.
     pub(crate) place: String,

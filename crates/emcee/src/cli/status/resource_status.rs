@@ -49,7 +49,7 @@ pub(super) struct RelationshipSummary {
     /// Name of the relationship.
     #[serde(rename = "relationship")]
     pub(super) called: String,
-    /// Style (`spec.mode`).
+    /// Style of the relationship (`spec.mode`).
     pub(super) style: String,
     /// Peers in the order of the spec.
     pub(super) peers: Vec<PeerSummary>,

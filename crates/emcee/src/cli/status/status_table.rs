@@ -21,7 +21,7 @@ pub(super) fn render_report(report: &StatusReport) -> String {
     ])
 }
 
-/// Returns a row for each peer of which a status knows something.
+/// Returns a row for each peer in a status.
 fn peer_rows(report: &StatusReport) -> Vec<Vec<String>> {
     let known = report.relationships.iter().flat_map(|entry| {
         let known = entry.detail.peers.iter().filter(|peer| peer.connected.is_some());
