@@ -1,7 +1,5 @@
 //! Finds out the commit that is built, for `emcee --version`.
 
-#![expect(clippy::print_stdout, reason = "a build script talks to cargo through stdout")]
-
 use std::env;
 use std::process::Command;
 

@@ -168,7 +168,7 @@ mod tests {
             assert_eq!(item, expected, "a batch without a redirect does not pause");
             queue.finish_item(other, start);
         }
-        assert!(queue.next_item(end - Duration::from_millis(1)).is_none());
+        assert!(queue.next_item(start + Duration::from_millis(9_999)).is_none());
         let (batch, item) = queue.next_item(end).expect("the last item");
         assert_eq!(item, 'c');
         queue.finish_item(batch, end);

@@ -22,7 +22,7 @@ Each line ends with its reason: `emcee explain REASON` says what it means and ho
 
 /// Check resources, and report everything that is wrong with them, assumed, or probably not what you want.
 ///
-/// Each problem is one line: FILE:LINE: Kind namespace/name: field: what is wrong (what is allowed) [Reason]. What
+/// Each problem is one line: FILE:LINE: Kind namespace/name: field: what is wrong (what is allowed) `[Reason]`. What
 /// follows from another problem is only counted. You may check the files of several meshes at once; if two files
 /// contain the same object, each object is then checked only on its own. Exit code 0: nothing is refused; 1: something
 /// is refused, or there is nothing to check; with --strict also for anything else that is reported; 2: a file cannot be

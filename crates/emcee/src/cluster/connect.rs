@@ -114,7 +114,7 @@ impl ConnectArgs {
         kubeconfig::check_context(&kubeconfig, self.context.as_deref(), self.kubeconfig.as_deref())?;
         let options = KubeConfigOptions { context: self.context.clone(), ..KubeConfigOptions::default() };
         let config = Config::from_custom_kubeconfig(kubeconfig, &options).await;
-        Ok(config.map_err(|error| described(&error))?)
+        config.map_err(|error| described(&error))
     }
 
     fn read_kubeconfig(&self) -> Result<Kubeconfig, KubeconfigError> {

@@ -502,7 +502,9 @@ fn check_mistake(&(name, from, to): &(&str, &str, &str)) -> String {
         ran.stderr
     );
     let mut text = format!("{name}\n");
-    messages.iter().for_each(|line| writeln!(text, "    {line}").expect("a string"));
+    for line in messages {
+        writeln!(text, "    {line}").expect("a string");
+    }
     text
 }
 

@@ -111,7 +111,7 @@ impl RunResult {
             .stderr
             .lines()
             .filter(|line| !is_count(line) && !other.iter().any(|prefix| line.starts_with(prefix)));
-        refusals.map(|line| format!("{line}\n")).collect()
+        refusals.flat_map(|line| [line, "\n"]).collect()
     }
 
     /// Returns the stdout of a successful run.

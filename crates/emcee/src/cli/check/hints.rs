@@ -19,7 +19,7 @@ pub(super) fn add_hints(findings: &mut [CheckFinding], documents: &[ManifestDocu
     let configs: Vec<_> = documents.iter().filter(|document| is_fed_config(document)).collect();
     for finding in findings.iter_mut().filter(|finding| finding.cause.is_none()) {
         let hint = match (finding.reason, finding.problem.field.as_deref()) {
-            (Some(Reason::NoMeshFedConfig), _) => fed_config_hint(&configs),
+            (Some(Reason::NoMeshFedConfig), _) => Some(fed_config_hint(&configs)),
             (Some(Reason::Assumed | Reason::NoSecret), Some("spec.tls_context_selector")) => {
                 find_document(documents, finding).and_then(|config| secret_hint(config, documents))
             }
@@ -89,9 +89,9 @@ fn find_document<'d>(
 }
 
 /// Lists the MeshFedConfigs and their labels.
-fn fed_config_hint(configs: &[&ManifestDocument]) -> Option<String> {
+fn fed_config_hint(configs: &[&ManifestDocument]) -> String {
     if configs.is_empty() {
-        return Some("there is no MeshFedConfig among the files that could be read".to_owned());
+        return "there is no MeshFedConfig among the files that could be read".to_owned();
     }
     let named = configs.iter().take(MAX_NAMED).map(|config| {
         let labels: Vec<_> = effective_labels(config)
@@ -105,7 +105,7 @@ fn fed_config_hint(configs: &[&ManifestDocument]) -> Option<String> {
     let named = named.collect::<Vec<_>>().join(", ");
     let more = configs.len().saturating_sub(MAX_NAMED);
     let more = if more == 0 { String::new() } else { format!(" and {more} more") };
-    Some(format!("there are: {named}{more}"))
+    format!("there are: {named}{more}")
 }
 
 /// Names a Secret that the MeshFedConfig would select, but for one detail.

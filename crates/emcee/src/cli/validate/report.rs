@@ -88,7 +88,7 @@ impl ReportedFinding {
         let problem = &finding.problem;
         Self {
             severity: finding.severity,
-            reason: finding.reason.map(|reason| reason.as_str()),
+            reason: finding.reason.map(emcee_api::Reason::as_str),
             file: problem.file.to_string(),
             line: problem.line,
             object: problem.object.clone(),
