@@ -89,8 +89,8 @@ fn parse_explanations(markdown: &str) -> Vec<ReasonExplanation> {
             entries.push(ReasonExplanation {
                 group: group.clone(),
                 reason: reason.to_owned(),
-                meaning: capitalise(&plain_text(meaning)),
-                fix: capitalise(&plain_text(fix)),
+                meaning: plain_sentence(meaning),
+                fix: plain_sentence(fix),
             });
         }
     }
@@ -117,10 +117,23 @@ fn plain_text(markdown: &str) -> String {
         }
     }
     text.push_str(rest);
-    text.replace(['`', '*'], "").replace("† ", "")
+    // Every second part is code, which has no marks: `["*"]` is a value.
+    let parts = text.split('`').enumerate();
+    parts
+        .map(
+            |(at, part)| {
+                if at % 2 == 0 { part.replace("**", "").replace("† ", "") } else { part.to_owned() }
+            },
+        )
+        .collect()
 }
 
-fn capitalise(text: &str) -> String {
+/// Returns the plain text with a capital at its beginning, unless that is code: names of fields do not change.
+fn plain_sentence(markdown: &str) -> String {
+    let text = plain_text(markdown);
+    if markdown.starts_with('`') {
+        return text;
+    }
     let mut chars = text.chars();
     chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
 }
@@ -137,6 +150,16 @@ mod tests {
             assert!(found.iter().all(|entry| entry.meaning.len() > 10), "{found:?}");
             assert!(found.iter().all(|entry| !entry.group.is_empty()), "{found:?}");
         }
+    }
+
+    #[test]
+    fn code_stays_as_it_is() {
+        assert_eq!(
+            plain_text("**list** `a`, or set `[\"*\"]` or `*.example`"),
+            "list a, or set [\"*\"] or *.example"
+        );
+        assert_eq!(plain_sentence("`allowed_namespaces` is not set"), "allowed_namespaces is not set");
+        assert_eq!(plain_sentence("the Service"), "The Service");
     }
 
     #[test]
