@@ -16,7 +16,7 @@ use super::objects::PATIENCE;
 /// An object, with its kind.
 #[derive(Debug, Clone)]
 pub struct ListedObject {
-    /// The kind, in the version that the API server recommends.
+    /// The kind, in its most stable version.
     pub resource: ApiResource,
     /// Whether the kind is namespaced.
     pub is_namespaced: bool,
@@ -36,7 +36,7 @@ impl Mesh {
         self.run(async move {
             let mut all = Vec::new();
             let discovery = discover_all_kinds(&client).await?;
-            for (resource, capabilities) in discovery.groups().flat_map(ApiGroup::recommended_resources) {
+            for (resource, capabilities) in discovery.groups().flat_map(ApiGroup::resources_by_stability) {
                 if !capabilities.supports_operation(verbs::LIST) || !is_included(&resource) {
                     continue;
                 }
@@ -74,6 +74,6 @@ async fn discover_all_kinds(client: &Client) -> Result<Discovery> {
 
 fn is_discovered(definition: &CustomResourceDefinition, discovery: &Discovery) -> bool {
     let group = discovery.get(&definition.spec.group);
-    let kinds = group.map(ApiGroup::recommended_resources).unwrap_or_default();
+    let kinds = group.map(ApiGroup::resources_by_stability).unwrap_or_default();
     kinds.iter().any(|(resource, _)| resource.plural == definition.spec.names.plural)
 }
