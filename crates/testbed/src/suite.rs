@@ -29,7 +29,16 @@ pub const EMCEE_IMAGE: &str = "emcee-testbed/emcee";
 ///
 /// If the machine cannot run a bed, the tests are ignored, with the reason in one line; with `CI=true` that is a failure.
 pub fn run(options: &Options, tests: &'static [Test]) -> ExitCode {
-    run_with_options(|| Ok(options.clone()), tests)
+    run_with_long_tests(options, tests, &[])
+}
+
+/// Like [`run`], with tests that take long: they are ignored unless `--ignored` or `--include-ignored` is given.
+pub fn run_with_long_tests(
+    options: &Options,
+    tests: &'static [Test],
+    long_tests: &'static [Test],
+) -> ExitCode {
+    run_with_options(|| Ok(options.clone()), tests, long_tests)
 }
 
 /// Like [`run`], on a bed in which pods with the image [`EMCEE_IMAGE`] run the `emcee` under test.
@@ -39,22 +48,26 @@ pub fn run_with_emcee(options: &Options, tests: &'static [Test]) -> ExitCode {
         options.images.insert(EMCEE_IMAGE.to_owned(), vec![emcee_path()?.display().to_string()]);
         Ok(options)
     };
-    run_with_options(with_emcee, tests)
+    run_with_options(with_emcee, tests, &[])
 }
 
 /// `options` is only called if the machine can run a bed, because it may start a build.
-fn run_with_options(options: impl FnOnce() -> Result<Options>, tests: &'static [Test]) -> ExitCode {
+fn run_with_options(
+    options: impl FnOnce() -> Result<Options>,
+    tests: &'static [Test],
+    long_tests: &'static [Test],
+) -> ExitCode {
     let mut arguments = Arguments::from_args();
     // Each test has its own namespaces, but two cores are too few for two tests at a time.
     arguments.test_threads.get_or_insert(1);
-    let names: Vec<_> = tests.iter().map(|(name, _)| *name).collect();
+    let names: Vec<_> = tests.iter().chain(long_tests).map(|(name, _)| *name).collect();
     if let Err(reason) = doctor::require() {
         return skip_tests(&arguments, &names, &reason);
     }
     if arguments.list {
         return libtest_mimic::run(&arguments, ignored_trials(&names, "")).exit_code();
     }
-    match options().and_then(|options| run_trials(options, tests, arguments)) {
+    match options().and_then(|options| run_trials(options, tests, long_tests, arguments)) {
         Ok(code) => code,
         Err(error) => {
             print_progress(format_args!("error: {error:#}"));
@@ -78,11 +91,18 @@ pub fn run_standalone(tests: &'static [StandaloneTest]) -> ExitCode {
     libtest_mimic::run(&arguments, trials.collect()).exit_code()
 }
 
-fn run_trials(options: Options, tests: &'static [Test], arguments: Arguments) -> Result<ExitCode> {
+fn run_trials(
+    options: Options,
+    tests: &'static [Test],
+    long_tests: &'static [Test],
+    arguments: Arguments,
+) -> Result<ExitCode> {
     let interrupt = Interrupt::listen()?;
     let code = interrupt.run_unless_interrupted(move || {
         let bed = Arc::new(Bed::up(&options)?);
-        let trials = tests.iter().map(|(name, test)| bed_trial(name, *test, Arc::clone(&bed))).collect();
+        let trial = |(name, test): &(&'static str, _)| bed_trial(name, *test, Arc::clone(&bed));
+        let long_trials = long_tests.iter().map(trial).map(|trial| trial.with_ignored_flag(true));
+        let trials = tests.iter().map(trial).chain(long_trials).collect();
         // When this returns, the trials are gone, and with them all handles of the bed but the last.
         Ok(libtest_mimic::run(&arguments, trials).exit_code())
     })?;
