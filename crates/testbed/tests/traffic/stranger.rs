@@ -63,7 +63,12 @@ fn link_stranger(bed: &Bed, world: &World) -> Result<Mesh> {
     for style in STYLES {
         let endpoints = remote_endpoints(&world.exposing_mesh, style, 5000)?;
         resources += &style.config("egress", "m2");
-        resources += &style.binding("helloworld", "helloworld", 5000, "http", &endpoints, "");
+        let binding = style.binding("helloworld", "helloworld", 5000, "http", &endpoints, "");
+        // The stranger's own rule is for the binding host.
+        resources += &binding.replace(
+            "kind: ServiceBinding\nmetadata: {",
+            "kind: ServiceBinding\nmetadata: {annotations: {emcee.io/own-host: \"true\"}, ",
+        );
         if !style.is_boundary() {
             careless += &unverified_rule(style);
         }
