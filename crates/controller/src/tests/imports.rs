@@ -1,15 +1,13 @@
 //! Which ServiceBindings count as imports: those that Emcee has applied, whatever labels others have.
 
-use emcee_core::catalogue::{Announcement, PeerKey};
 use emcee_core::inputs::InputChange;
 use emcee_core::key::ObjectKey;
-use emcee_core::protocol::Protocol;
 use emcee_core::translate::Unit;
 use emcee_testkit::prelude::*;
 use kube::api::DynamicObject;
 use serde_json::{Value, json};
 
-use super::world::options;
+use super::world::{announcement_of, options};
 use crate::convert::{self, WatchUpdate};
 use crate::kinds::UserKind;
 use crate::model::Model;
@@ -61,24 +59,8 @@ fn model_with_bindings(manager: &str, operation: &str) -> Model {
             &labelled_binding(name, manager, operation),
         ));
     }
-    let reviews = ObjectKey::new("shop", "reviews");
-    let announcement = Announcement {
-        key: reviews.clone(),
-        mode: "FLAT".parse().expect("a mode"),
-        server_name: "reviews.shop.blue.emcee.internal".into(),
-        protocol: Protocol::Http,
-        port: 80,
-        endpoints: vec!["203.0.113.7:80".parse().expect("an endpoint")],
-        identities: vec!["spiffe://m2.example/ns/shop/sa/reviews".into()],
-        trust_domain: "m2.example".into(),
-        root_hash: None,
-    };
     all.push(InputChange::Namespace("shop".into(), true));
-    all.push(InputChange::Announcement(
-        PeerKey::new(ObjectKey::new("blue", "blue"), "m2"),
-        reviews,
-        Some(announcement),
-    ));
+    all.push(announcement_of("reviews", "blue"));
     model.apply_changes(all);
     model
 }

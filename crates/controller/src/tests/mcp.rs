@@ -2,11 +2,9 @@
 
 use emcee_core::translate::Unit;
 use emcee_testkit::prelude::*;
-use kube::api::DynamicObject;
-use serde_json::Value;
 
-use super::world::options;
-use crate::convert::{self, WatchUpdate};
+use super::world::{options, resource_update};
+use crate::convert::WatchUpdate;
 use crate::discovery_link::McpUpdate;
 use crate::engine::Engine;
 use crate::kinds::UserKind;
@@ -15,15 +13,6 @@ use emcee_core::key::ObjectKey;
 
 /// Number of bindings.
 const MANY: usize = 100;
-
-fn resource_update(kind: UserKind, object: &Value, version: usize) -> WatchUpdate {
-    let mut object = object.clone();
-    object["metadata"]["resourceVersion"] = version.to_string().into();
-    let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default().to_owned();
-    let key = ObjectKey::new(&text("namespace"), &text("name"));
-    let object: DynamicObject = serde_json::from_value(object).expect("an object");
-    convert::resource_update(kind, &key, Some(object))
-}
 
 fn binding_update(number: usize, port: u16, version: usize) -> WatchUpdate {
     let name = format!("b{number}");

@@ -4,12 +4,11 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use emcee_core::key::ObjectKey;
 use emcee_testkit::prelude::*;
 use kube::api::DynamicObject;
 use serde_json::{Value, json};
 
-use super::world::options;
+use super::world::{options, resource_update};
 use crate::Metrics;
 use crate::convert::{self, WatchUpdate};
 use crate::engine::{Engine, WriteTask};
@@ -18,15 +17,6 @@ use crate::reconcile::{WriteOutcome, WriteRequest};
 
 /// Number of resources in the busy namespace.
 const MANY: usize = 300;
-
-fn resource_update(kind: UserKind, object: &Value, version: usize) -> WatchUpdate {
-    let mut object = object.clone();
-    object["metadata"]["resourceVersion"] = version.to_string().into();
-    let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default().to_owned();
-    let key = ObjectKey::new(&text("namespace"), &text("name"));
-    let object: DynamicObject = serde_json::from_value(object).expect("an object");
-    convert::resource_update(kind, &key, Some(object))
-}
 
 fn binding_update(namespace: &str, number: usize, port: u16, version: usize) -> WatchUpdate {
     let binding =

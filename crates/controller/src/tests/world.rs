@@ -3,9 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use emcee_core::catalogue::{Announcement, PeerKey};
 use emcee_core::inputs::InputChange;
 use emcee_core::key::ObjectKey;
 use emcee_core::plan::GeneratedKind;
+use emcee_core::protocol::Protocol;
 use emcee_core::translate::Unit;
 use emcee_testkit::apiserver::{self as server, ApiServer, ServerState};
 use emcee_testkit::certs::valid_pair;
@@ -298,6 +300,38 @@ fn changes(model: &mut Model, plural: &str, object: &Value) -> Vec<InputChange> 
         Some(WatchUpdate::Resource(resource)) => model.record_resource(*resource),
         _ => Vec::new(),
     }
+}
+
+/// Returns what a watch reports of a resource in this version.
+pub(super) fn resource_update(kind: UserKind, object: &Value, version: usize) -> WatchUpdate {
+    let mut object = object.clone();
+    object["metadata"]["resourceVersion"] = version.to_string().into();
+    let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default().to_owned();
+    let key = ObjectKey::new(&text("namespace"), &text("name"));
+    let object: DynamicObject = serde_json::from_value(object).expect("an object");
+    convert::resource_update(kind, &key, Some(object))
+}
+
+/// Returns the key of the peer `m2` of a relationship.
+pub(super) fn peer_key(fed: &str) -> PeerKey {
+    PeerKey::new(ObjectKey::new(fed, fed), "m2")
+}
+
+/// Returns an announcement of the peer `m2`: a FLAT service in the namespace `shop`.
+pub(super) fn announcement_of(name: &str, fed: &str) -> InputChange {
+    let key = ObjectKey::new("shop", name);
+    let announcement = Announcement {
+        key: key.clone(),
+        mode: "FLAT".parse().expect("a mode"),
+        server_name: format!("{name}.shop.{fed}.emcee.internal"),
+        protocol: Protocol::Http,
+        port: 80,
+        endpoints: vec!["203.0.113.7:80".parse().expect("an endpoint")],
+        identities: vec!["spiffe://m2.example/ns/shop/sa/reviews".into()],
+        trust_domain: "m2.example".into(),
+        root_hash: None,
+    };
+    InputChange::Announcement(peer_key(fed), key, Some(announcement))
 }
 
 /// Returns an exposition of a service through a relationship.

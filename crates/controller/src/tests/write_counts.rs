@@ -3,18 +3,17 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use emcee_core::catalogue::{Announcement, PeerConnection, PeerKey, PeerSyncState};
+use emcee_core::catalogue::{PeerConnection, PeerSyncState};
 use emcee_core::inputs::InputChange;
-use emcee_core::key::ObjectKey;
-use emcee_core::protocol::Protocol;
 use emcee_testkit::apiserver::{LoggedRequest, Verb};
 use emcee_testkit::prelude::*;
 use jiff::Timestamp;
-use kube::api::DynamicObject;
 use serde_json::{Value, json};
 
-use super::world::{BINDINGS, EXPOSITIONS, World, binding_of, exposing, options};
-use crate::convert::{self, WatchUpdate};
+use super::world::{
+    BINDINGS, EXPOSITIONS, World, announcement_of, binding_of, exposing, options, peer_key, resource_update,
+};
+use crate::convert::WatchUpdate;
 use crate::engine::Engine;
 use crate::kinds::UserKind;
 use crate::reconcile::{WriteOutcome, WriteRequest};
@@ -78,35 +77,6 @@ async fn a_new_binding_costs_its_objects_and_one_status() {
     assert_eq!(written.values().sum::<usize>(), 5, "{written:?}");
 }
 
-fn resource_update(kind: UserKind, object: &Value, version: usize) -> WatchUpdate {
-    let mut object = object.clone();
-    object["metadata"]["resourceVersion"] = version.to_string().into();
-    let text = |field: &str| object["metadata"][field].as_str().unwrap_or_default().to_owned();
-    let key = ObjectKey::new(&text("namespace"), &text("name"));
-    let object: DynamicObject = serde_json::from_value(object).expect("an object");
-    convert::resource_update(kind, &key, Some(object))
-}
-
-fn announcement(name: &str) -> InputChange {
-    let key = ObjectKey::new("shop", name);
-    let announcement = Announcement {
-        key: key.clone(),
-        mode: "FLAT".parse().expect("a mode"),
-        server_name: format!("{name}.shop.green.emcee.internal"),
-        protocol: Protocol::Http,
-        port: 80,
-        endpoints: vec!["203.0.113.7:80".parse().expect("an endpoint")],
-        identities: vec!["spiffe://m2.example/ns/shop/sa/reviews".into()],
-        trust_domain: "m2.example".into(),
-        root_hash: None,
-    };
-    InputChange::Announcement(peer_key(), key, Some(announcement))
-}
-
-fn peer_key() -> PeerKey {
-    PeerKey::new(ObjectKey::new("green", "green"), "m2")
-}
-
 /// Returns an engine that leads, with one relationship whose peer is connected and announces nothing.
 fn leading_engine(options: &ControllerOptions) -> Engine {
     let mut engine = Engine::new(options, Metrics::unregistered());
@@ -122,7 +92,7 @@ fn leading_engine(options: &ControllerOptions) -> Engine {
         connection: PeerConnection::Connected(Timestamp::UNIX_EPOCH),
         ..PeerSyncState::PENDING
     };
-    engine.on_peer_changes(vec![InputChange::Peer(peer_key(), Some(state))]);
+    engine.on_peer_changes(vec![InputChange::Peer(peer_key("green"), Some(state))]);
     engine
 }
 
@@ -162,7 +132,7 @@ fn counts_of_a_relationship_are_written_once_a_second() {
     let first = written_statuses(&mut engine, start, &mut version);
     assert_eq!(first.last().map(announced), Some(&json!(0)), "{first:#?}");
     for number in 0..100 {
-        engine.on_peer_changes(vec![announcement(&format!("service-{number}"))]);
+        engine.on_peer_changes(vec![announcement_of(&format!("service-{number}"), "green")]);
         assert_eq!(written_statuses(&mut engine, start, &mut version), [Value::Null; 0]);
     }
     let second = start + Duration::from_secs(1);
@@ -171,7 +141,7 @@ fn counts_of_a_relationship_are_written_once_a_second() {
     assert_eq!(later.iter().map(announced).collect::<Vec<_>>(), [&json!(100)]);
     // After a pause, a count is written at once.
     let much_later = second + Duration::from_mins(1);
-    engine.on_peer_changes(vec![announcement("last")]);
+    engine.on_peer_changes(vec![announcement_of("last", "green")]);
     let last = written_statuses(&mut engine, much_later, &mut version);
     assert_eq!(last.iter().map(announced).collect::<Vec<_>>(), [&json!(101)]);
 }
@@ -182,7 +152,10 @@ fn the_loss_of_a_peer_is_written_at_once() {
     written_statuses(&mut engine, start, &mut version);
     let lost = PeerConnection::Unreachable { since: Timestamp::UNIX_EPOCH, error: None };
     let state = PeerSyncState { connection: lost, ..PeerSyncState::PENDING };
-    engine.on_peer_changes(vec![InputChange::Peer(peer_key(), Some(state)), announcement("reviews")]);
+    engine.on_peer_changes(vec![
+        InputChange::Peer(peer_key("green"), Some(state)),
+        announcement_of("reviews", "green"),
+    ]);
     let written = written_statuses(&mut engine, start, &mut version);
     assert_eq!(written.last().map(|status| &status["peers"][0]["connected"]), Some(&json!(false)));
 }
