@@ -24,6 +24,8 @@ mod findings;
 #[cfg(feature = "demo")]
 #[path = "cli/help.rs"]
 mod help;
+#[path = "cli/mistaken_files.rs"]
+mod mistaken_files;
 #[path = "cli/mistakes.rs"]
 mod mistakes;
 #[path = "cli/names.rs"]

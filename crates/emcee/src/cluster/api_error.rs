@@ -5,6 +5,7 @@
 use std::error::Error as StdError;
 use std::io;
 
+use axum::http::StatusCode;
 use kube::core::Status;
 
 use super::patience::NoAnswerError;
@@ -85,22 +86,8 @@ fn shorten(text: &str) -> String {
     emcee_core::text::sanitize_text(text.trim(), MAX_QUOTED_CHARS)
 }
 
-const fn http_status_name(code: u16) -> &'static str {
-    match code {
-        400 => "Bad Request",
-        401 => "Unauthorized",
-        403 => "Forbidden",
-        404 => "Not Found",
-        407 => "Proxy Authentication Required",
-        408 => "Request Timeout",
-        413 => "Content Too Large",
-        429 => "Too Many Requests",
-        500 => "Internal Server Error",
-        502 => "Bad Gateway",
-        503 => "Service Unavailable",
-        504 => "Gateway Timeout",
-        _ => "error",
-    }
+fn http_status_name(code: u16) -> &'static str {
+    StatusCode::from_u16(code).ok().and_then(|status| status.canonical_reason()).unwrap_or("error")
 }
 
 /// Describes why there is no answer: the innermost cause that has a name.
