@@ -1,7 +1,7 @@
 //! The sample server and client: every protocol of a mesh, and what each end sees.
 
 mod call;
-mod grpc;
+pub(crate) mod grpc;
 mod http;
 mod outcomes;
 mod sink;

@@ -40,15 +40,21 @@ pub(super) async fn measure(
     count: usize,
 ) -> Result<Vec<ChangeLatency>> {
     let mut routes = watch_routes(client).await?;
-    let chosen: Vec<usize> = (0..size).filter(|index| is_routed(*index)).collect();
-    ensure!(!chosen.is_empty(), "none of {size} expositions is in BOUNDARY");
     let mut changes = Vec::with_capacity(count);
-    for round in 0..count {
-        let object = exposition(chosen[round % chosen.len()]);
-        let port = PORTS[(round / chosen.len() + 1) % PORTS.len()];
+    for (object, port) in port_changes(size, count)? {
         changes.push(time_change(client, statuses, &mut routes, &object, port).await?);
     }
     Ok(changes)
+}
+
+/// Chooses changes: expositions in BOUNDARY, one after the other, each with another port than before.
+pub(super) fn port_changes(size: usize, count: usize) -> Result<impl Iterator<Item = (BenchObject, u16)>> {
+    let chosen: Vec<usize> = (0..size).filter(|index| is_routed(*index)).collect();
+    ensure!(!chosen.is_empty(), "none of {size} expositions is in BOUNDARY");
+    Ok((0..count).map(move |round| {
+        let port = PORTS[(round / chosen.len() + 1) % PORTS.len()];
+        (exposition(chosen[round % chosen.len()]), port)
+    }))
 }
 
 async fn time_change(

@@ -2,7 +2,7 @@
 //! istiod.
 
 mod client;
-mod protobuf;
+mod messages;
 mod report;
 mod run;
 

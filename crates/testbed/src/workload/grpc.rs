@@ -12,25 +12,28 @@ use super::{ServeArgs, ServerAnswer};
 
 const STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
+/// Length of the flag and the length before each message.
+pub(crate) const HEADER: usize = 5;
+
 /// A message after its five bytes of flag and length.
-pub(super) fn frame(message: &[u8]) -> Bytes {
+pub(crate) fn frame(message: &[u8]) -> Bytes {
     let length = u32::try_from(message.len()).unwrap_or(u32::MAX);
     [&[0][..], &length.to_be_bytes(), message].concat().into()
 }
 
 /// Extracts complete messages from a stream of bytes.
 #[derive(Debug, Default)]
-pub(super) struct MessageBuffer(Vec<u8>);
+pub(crate) struct MessageBuffer(Vec<u8>);
 
 impl MessageBuffer {
-    pub(super) fn push(&mut self, mut data: impl Buf) {
+    pub(crate) fn push(&mut self, mut data: impl Buf) {
         self.0.extend_from_slice(&data.copy_to_bytes(data.remaining()));
     }
 
-    pub(super) fn pop(&mut self) -> Option<Vec<u8>> {
-        let length = self.0.get(1..5)?.try_into().map(u32::from_be_bytes).ok()?;
-        let end = 5 + usize::try_from(length).ok()?;
-        let message = self.0.get(5..end)?.to_vec();
+    pub(crate) fn pop(&mut self) -> Option<Vec<u8>> {
+        let length = self.0.get(1..HEADER)?.try_into().map(u32::from_be_bytes).ok()?;
+        let end = HEADER + usize::try_from(length).ok()?;
+        let message = self.0.get(HEADER..end)?.to_vec();
         self.0.drain(..end);
         Some(message)
     }

@@ -13,12 +13,14 @@ use hyper::Request;
 use hyper::body::{Bytes, Frame, Incoming};
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use prost::Message as _;
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use super::protobuf::{encode_request, read_response};
+use super::messages::{DiscoveryRequest, DiscoveryResponse};
+use crate::workload::grpc::{HEADER, MessageBuffer, frame};
 
 /// Where Emcee serves MCP, in the cluster's network.
 pub(super) const ADDRESS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 15_010);
@@ -34,8 +36,6 @@ const TYPES: [&str; 6] = [
     "networking.istio.io/v1/Gateway",
 ];
 const METHOD: &str = "/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources";
-/// Length of the header of a gRPC message.
-const HEADER: usize = 5;
 /// HTTP/2 windows, as large as those of gRPC for Go on a fast connection.
 const WINDOW: u32 = 4 << 20;
 
@@ -94,7 +94,12 @@ impl McpClient {
         let (requests, body) = open_stream(stream, &mut tasks).await?;
         for type_url in TYPES {
             // Like istiod: the first request has a nonce, which answers nothing.
-            requests.send(frame(&encode_request("", type_url, "first"))).await?;
+            let first = DiscoveryRequest {
+                nonce: "first".to_owned(),
+                type_url: type_url.to_owned(),
+                ..DiscoveryRequest::default()
+            };
+            requests.send(frame(&first.encode_to_vec())).await?;
         }
         let received = Arc::<Mutex<Received>>::default();
         let (tell, changes) = watch::channel(());
@@ -162,39 +167,25 @@ async fn open_stream(
     Ok((sender, response.into_body()))
 }
 
-fn frame(message: &[u8]) -> Bytes {
-    let length = u32::try_from(message.len()).unwrap_or(u32::MAX);
-    [&[0], &length.to_be_bytes()[..], message].concat().into()
-}
-
 async fn read_responses(
     mut body: Incoming,
     requests: mpsc::Sender<Bytes>,
     received: Arc<Mutex<Received>>,
     tell: watch::Sender<()>,
 ) -> Result<()> {
-    let mut buffer = Vec::new();
+    let mut messages = MessageBuffer::default();
     while let Some(part) = body.frame().await {
         let Ok(data) = part?.into_data() else { break };
-        buffer.extend_from_slice(&data);
-        while let Some(length) = complete_message(&buffer) {
-            let response = read_response(&buffer[HEADER..length])?;
-            record_response(&received, &response.type_url, response.resources, length);
-            requests
-                .send(frame(&encode_request(&response.version, &response.type_url, &response.nonce)))
-                .await?;
+        messages.push(data);
+        while let Some(message) = messages.pop() {
+            let response = DiscoveryResponse::decode(&message[..])?;
+            let length = HEADER + message.len();
+            record_response(&received, &response.type_url, response.resources.len(), length);
+            requests.send(frame(&response.to_ack().encode_to_vec())).await?;
             tell.send_replace(());
-            buffer.drain(..length);
         }
     }
     Ok(())
-}
-
-/// Length of the first message with its header, if it has arrived as a whole.
-fn complete_message(buffer: &[u8]) -> Option<usize> {
-    let [_, length @ ..] = *buffer.first_chunk::<HEADER>()?;
-    let whole = HEADER + usize::try_from(u32::from_be_bytes(length)).ok()?;
-    (buffer.len() >= whole).then_some(whole)
 }
 
 fn record_response(received: &Mutex<Received>, type_url: &str, resources: usize, bytes: usize) {
@@ -208,14 +199,6 @@ fn record_response(received: &Mutex<Received>, type_url: &str, resources: usize,
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_message_is_read_when_all_of_it_has_arrived() {
-        let whole = frame(b"abc");
-        assert_eq!(complete_message(&whole), Some(8));
-        assert_eq!(complete_message(&whole[..7]), None);
-        assert_eq!(complete_message(&whole[..3]), None);
-    }
 
     #[test]
     fn the_last_response_of_each_type_counts() {

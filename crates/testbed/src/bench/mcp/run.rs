@@ -10,9 +10,9 @@ use super::McpBenchOptions;
 use super::client::{ADDRESS, McpClient, Received, VIRTUAL_SERVICE};
 use crate::bench::audit;
 use crate::bench::bench_cluster::{BenchCluster, create_objects};
-use crate::bench::latency::port_patch;
+use crate::bench::latency::{port_changes, port_patch};
 use crate::bench::raw_client::send_request;
-use crate::bench::resources::{BenchObject, PORTS, exposition, is_routed, user_resources};
+use crate::bench::resources::{BenchObject, user_resources};
 use crate::bench::run::{create_relationships, patience_for};
 use crate::bench::statuses::Statuses;
 use crate::bench::usage::{MemoryUsage, memory_usage};
@@ -153,11 +153,8 @@ async fn measure_changes(
     count: usize,
 ) -> Result<Vec<McpChange>> {
     let mut statuses = Statuses::watch_kinds(client, &USER_KINDS[..1]);
-    let chosen: Vec<usize> = (0..size).filter(|index| is_routed(*index)).collect();
     let mut changes = Vec::with_capacity(count);
-    for round in 0..count {
-        let object = exposition(chosen[round % chosen.len()]);
-        let port = PORTS[(round / chosen.len() + 1) % PORTS.len()];
+    for (object, port) in port_changes(size, count)? {
         changes.push(time_change(client, mcp, &mut statuses, &object, port).await?);
     }
     Ok(changes)
